@@ -1,0 +1,186 @@
+"""SPARNet and SPARNetHD: face super-resolution with spatial attention in every residual block.
+
+Source: *Learning Spatial Attention for Face Super-Resolution* (Chen et al., IEEE TIP vol. 30, 2021), as released (10.52 M
+parameters, LeakyReLU, BatchNorm). What differs from the released code: blocks without norm keep their input unactivated
+(the released ones activate it in place), and attention maps are not kept: read them with a forward hook on the modules
+named ``attention``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facesr_plugin.archs.arch_util import ACTIVATIONS, NORMS, ConvLayer, LayerStyle, choose, init_weights
+from facesr_plugin.registry import ARCH_REGISTRY
+
+ATTENTIONS = ("spar", "spar3d")
+_ATTENTION_CH = 64
+_NOMINAL_SIZE = 64  # the depth of the attention follows this constant, not in_size: checkpoints depend on it
+
+
+class AttentionHourglass(nn.Module):
+    """Predict an attention map with an hourglass of ``depth`` levels (Sec. III-B).
+
+    Args:
+        in_ch: Channels of the features.
+        out_ch: Channels of the map: 1, or ``in_ch`` for one map per channel.
+        style: Norm, activation and spectral norm of its layers.
+        depth: Number of halvings, at least 1.
+    """
+
+    def __init__(self, in_ch: int, out_ch: int, style: LayerStyle, *, depth: int) -> None:
+        super().__init__()
+        mid = _ATTENTION_CH
+        inputs = [mid] * (depth - 1) + [in_ch]  # level 1 (innermost) to level ``depth``
+        self.lateral = nn.ModuleList(ConvLayer(num_ch, mid, style) for num_ch in inputs)
+        self.down = nn.ModuleList(ConvLayer(num_ch, mid, style, scale="down") for num_ch in inputs)
+        self.bottleneck = ConvLayer(mid, mid, style)
+        self.up = nn.ModuleList(ConvLayer(mid, mid, style, scale="up") for _ in inputs)
+        self.out = ConvLayer(mid, out_ch, style.plain)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """Map features ``(N, in_ch, H, W)`` to the attention ``(N, out_ch, H, W)`` in (0, 1)."""
+        sides = []
+        for lateral, down in zip(reversed(self.lateral), reversed(self.down), strict=True):
+            sides.append(lateral(feat))
+            feat = down(feat)
+        feat = self.bottleneck(feat)
+        for up in self.up:
+            side = sides.pop()
+            # an odd side was halved upwards: nearest interpolation back to it drops the last row or column
+            feat = side + up(feat)[..., : side.shape[-2], : side.shape[-1]]
+        return torch.sigmoid(self.out(feat))
+
+
+class FaceAttentionUnit(nn.Module):
+    """Residual block whose features are multiplied by an attention map made from them (Sec. III-A, FAU).
+
+    Args:
+        in_ch: Channels in.
+        out_ch: Channels out.
+        style: Norm, activation and spectral norm of its layers.
+        scale: ``none``, ``up`` or ``down``.
+        depth: Levels of the attention hourglass; 0 for no attention.
+        attention: ``spar`` for one map, ``spar3d`` for one per channel.
+    """
+
+    def __init__(
+        self, in_ch: int, out_ch: int, style: LayerStyle, *, scale: str, depth: int, attention: str = "spar"
+    ) -> None:
+        super().__init__()
+        resized = scale != "none" or in_ch != out_ch
+        self.shortcut = ConvLayer(in_ch, out_ch, style.plain, scale=scale) if resized else nn.Identity()
+        self.norm = NORMS[style.norm](in_ch)
+        self.act = ACTIVATIONS[style.act](in_ch)
+        self.conv1 = ConvLayer(in_ch, out_ch, style, scale="up" if scale == "up" else "none")
+        self.conv2 = ConvLayer(out_ch, out_ch, style._replace(act="none"), scale="down" if scale == "down" else "none")
+        map_ch = 1 if attention == "spar" else out_ch
+        self.attention = AttentionHourglass(out_ch, map_ch, style, depth=depth) if depth else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
+        feat = self.conv2(self.conv1(self.act(self.norm(x))))
+        if self.attention is not None:
+            feat = feat * self.attention(feat)
+        return self.shortcut(x) + feat
+
+
+@ARCH_REGISTRY.register()
+class SPARNet(nn.Module):
+    """Restore a face that was already enlarged to the output size. Input and output: RGB in [-1, 1], output unclamped.
+
+    The defaults are SPARNet (16x16 to 128x128, enlarged by bicubic interpolation first); SPARNet-Light has ``res_depth``
+    1 and ``att_name`` spar3d; SPARNetHD has ``max_ch`` 512, ``in_size`` and ``out_size`` 512, ``min_feat_size`` 32,
+    ``norm_type`` in and ``spectral_norm``. Sides need not be those of ``in_size``; sides that are not a multiple of
+    2^(halvings) give a larger output (100 gives 104).
+
+    Args:
+        min_ch: Smallest width.
+        max_ch: Largest width.
+        in_size: Nominal side of the input; with ``min_feat_size`` it sets the number of halvings.
+        out_size: Nominal side of the output; with ``min_feat_size`` it sets the number of doublings.
+        min_feat_size: Side of the features in the body at the nominal size.
+        res_depth: Blocks in the body, were there three halvings; each further halving replaces one.
+        relu_type: ``leakyrelu``, ``relu``, ``selu``, ``prelu`` or ``none``.
+        norm_type: ``bn``, ``in``, ``gn``, ``pixel`` or ``none``.
+        att_name: ``spar`` (one map per block) or ``spar3d`` (one per channel).
+        bottleneck_size: Side of the smallest attention features for an ``in_size`` of 128.
+        spectral_norm: Divide every convolution's weight by its spectral norm.
+
+    Raises:
+        TypeError: If a size is not an int or ``spectral_norm`` not a bool.
+        ValueError: If a value is out of range or the sizes contradict each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_ch: int = 32,
+        max_ch: int = 128,
+        in_size: int = 128,
+        out_size: int = 128,
+        min_feat_size: int = 16,
+        res_depth: int = 10,
+        relu_type: str = "leakyrelu",
+        norm_type: str = "bn",
+        att_name: str = "spar",
+        bottleneck_size: int = 4,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_type("spectral_norm", spectral_norm, bool)
+        _check_sizes(min_ch, max_ch, in_size, out_size, min_feat_size, bottleneck_size)
+        style = LayerStyle(
+            choose("norm_type", norm_type, NORMS), choose("relu_type", relu_type, ACTIVATIONS), spectral_norm
+        )
+        attention = choose("att_name", att_name, ATTENTIONS)
+        halvings, doublings = _log2(in_size / min_feat_size), _log2(out_size / min_feat_size)
+        depth = _log2(_NOMINAL_SIZE / bottleneck_size)
+        num_body = _count_body(res_depth, halvings)
+        if depth - halvings + 1 < 0:
+            raise ValueError(
+                f"bottleneck_size must be at most {_NOMINAL_SIZE >> (halvings - 1)} for in_size {in_size} and "
+                f"min_feat_size {min_feat_size}, got {bottleneck_size}: the attention would have a negative depth"
+            )
+        self.out_size = out_size
+        self.min_size = 2 ** (depth + 1) + 1  # the innermost features need two pixels for the reflection padding
+        # widths before they are limited to min_ch ... max_ch
+        first = min(max(max_ch // (halvings + 1), min_ch), max_ch)
+        wide = [first << i for i in range(halvings + 1)]
+        narrow = [wide[-1] >> j for j in range(doublings + 1)]
+        down, up = ([min(max(num, min_ch), max_ch) for num in counts] for counts in (wide, narrow))
+
+        def unit(in_ch: int, out_ch: int, scale: str, depth: int) -> FaceAttentionUnit:
+            return FaceAttentionUnit(in_ch, out_ch, style, scale=scale, depth=depth, attention=attention)
+
+        self.encoder = nn.Sequential(
+            ConvLayer(3, down[0], style.plain),
+            *(unit(down[i], down[i + 1], "down", depth - i) for i in range(halvings)),
+        )
+        inner = depth - halvings + 1
+        self.body = nn.Sequential(*(unit(down[-1], down[-1], "none", inner) for _ in range(num_body)))
+        self.decoder = nn.Sequential(*(unit(up[j], up[j + 1], "up", inner + 1 + j) for j in range(doublings)))
+        self.tail = ConvLayer(up[-1], 3, style.plain)
+        init_weights(self)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore a batch.
+
+        Args:
+            lq: ``(N, 3, H, W)`` RGB in [-1, 1], enlarged to the output size.
+
+        Returns:
+            ``(N, 3, H', W')`` RGB in about [-1, 1].
+
+        Raises:
+            ValueError: If ``lq`` has another shape or is too small for the halvings.
+        """
+        if lq.dim() != 4 or lq.shape[1] != 3:
+            raise ValueError(f"lq must have shape (N, 3, H, W), got {tuple(lq.shape)}")
+        if min(lq.shape[2:]) < self.min_size:
+            raise ValueError(
+                f"lq must be at least {self.min_size}x{self.min_size}, got {lq.shape[2]}x{lq.shape[3]}. Upsample a small "
+                f"face to the output size ({self.out_size}x{self.out_size}, bicubic) first."
+            )
+        return self.tail(self.decoder(self.body(self.encoder(lq))))

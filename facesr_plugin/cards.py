@@ -1,0 +1,92 @@
+"""System cards: one frozen record per published system with everything that its protocol fixes.
+
+Data sets, training, validation, inference, restoration, evaluation and conversion read the card;
+nothing else in the package knows one system from another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Upsampling:
+    """How the small image is enlarged before the network.
+
+    Args:
+        library: Whose kernel: ``pil`` (Pillow on 8-bit images).
+        kernel: ``bicubic`` or ``bilinear``.
+    """
+
+    library: str
+    kernel: str
+
+
+@dataclass(frozen=True)
+class SystemCard:
+    """Protocol of one system.
+
+    Args:
+        system: Name in options, checkpoints and reports.
+        arch: Registered name of its generator.
+        lq_size: Side of the published small input, in pixels.
+        scale: Published factor from the small input to the restored face.
+        mean: Per channel (RGB, [0, 1] scale), subtracted before the network.
+        std: Per channel, divided by after ``mean``.
+        upsampling: Enlargement before the network; None if the network takes the small image.
+        size_multiple: Sides of the network's input must be multiples of this.
+        output_rounding: To 8 bit: ``truncate`` or ``round`` (half to even).
+        framing: How a face has to be cropped: ``loose`` (any centred crop), ...
+        num_landmarks: Points that training needs; 0 for none.
+        metric_protocol: Prefix of the system's own metrics: ``calculate_<protocol>_psnr``.
+    """
+
+    system: str
+    arch: str
+    lq_size: int
+    scale: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    upsampling: Upsampling | None
+    size_multiple: int
+    output_rounding: str
+    framing: str
+    num_landmarks: int
+    metric_protocol: str
+
+    @property
+    def gt_size(self) -> int:
+        """Side of the published target, in pixels."""
+        return self.lq_size * self.scale
+
+
+CARDS: dict[str, SystemCard] = {
+    card.system: card
+    for card in (
+        SystemCard(
+            system="sparnet",
+            arch="SPARNet",
+            lq_size=16,
+            scale=8,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            upsampling=Upsampling("pil", "bicubic"),
+            size_multiple=8,
+            output_rounding="truncate",
+            framing="loose",
+            num_landmarks=0,
+            metric_protocol="sparnet",
+        ),
+    )
+}
+
+
+def get_card(system: str) -> SystemCard:
+    """Return the card of a system.
+
+    Raises:
+        ValueError: If there is no such system; the message lists the known ones.
+    """
+    if system not in CARDS:
+        raise ValueError(f"system must be one of {', '.join(CARDS)}, got {system!r}")
+    return CARDS[system]

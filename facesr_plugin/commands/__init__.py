@@ -1,0 +1,1 @@
+"""One module per ``facesr`` command: ``add_parser(subparsers)`` and ``run(args) -> int``."""

@@ -1,0 +1,46 @@
+"""Every repair of BasicSR and its surroundings: named, listed, testable and switchable one by one.
+
+A repair is applied only where its defect is present. ``FACESR_COMPAT=off`` drops all,
+``FACESR_COMPAT=-name,-name`` drops those named; ``facesr doctor`` lists the state of each.
+"""
+
+from __future__ import annotations
+
+from _facesr_autoload import compat_enabled
+from facesr_plugin.compat import launch, lmdb_reopen, lmdb_writer, loader, resume, torchvision_alias
+from facesr_plugin.compat.patch import Patch
+
+PATCHES: tuple[Patch, ...] = (
+    torchvision_alias.FUNCTIONAL_TENSOR,
+    launch.DIST_WITHOUT_GPU,
+    launch.LOCAL_RANK_ARGUMENT,
+    launch.ROOT_PATH,
+    resume.RESUME_WITHOUT_GPU,
+    loader.SAMPLER_POSITION,
+    loader.WORKER_INIT,
+    lmdb_reopen.LMDB_REOPEN,
+    lmdb_writer.LMDB_WRITER,
+)
+
+_state: dict[str, str] = {}
+
+
+def apply() -> dict[str, str]:
+    """Apply every repair whose defect is present; BasicSR must be imported. Idempotent.
+
+    Returns:
+        State by name: ``applied``, ``not needed`` or ``off (FACESR_COMPAT)``.
+    """
+    for patch in PATCHES:
+        if patch.name not in _state:
+            _state[patch.name] = _apply_one(patch)
+    return dict(_state)
+
+
+def _apply_one(patch: Patch) -> str:
+    if not compat_enabled(patch.name):
+        return "off (FACESR_COMPAT)"
+    if not patch.needed():
+        return "not needed"
+    patch.apply()
+    return "applied"

@@ -1,0 +1,5 @@
+"""Losses, registered by importing every ``*_loss`` module."""
+
+from facesr_plugin.utils.discovery import import_by_suffix
+
+import_by_suffix(__name__, "_loss")

@@ -1,0 +1,5 @@
+"""Metrics, registered by importing every ``*_metric`` module."""
+
+from facesr_plugin.utils.discovery import import_by_suffix
+
+import_by_suffix(__name__, "_metric")

@@ -1,0 +1,5 @@
+"""Models for BasicSR's training loop, registered by importing every ``*_model`` module; needs BasicSR."""
+
+from facesr_plugin.utils.discovery import import_by_suffix
+
+import_by_suffix(__name__, "_model")

@@ -1,0 +1,1 @@
+"""Helpers without knowledge of networks: files, options, images, resume bookkeeping."""

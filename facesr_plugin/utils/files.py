@@ -1,0 +1,86 @@
+"""Write files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) -> None:
+    """Write a file under a temporary name, flush it to disk and rename it into place.
+
+    The old content stays until the new one is complete; a failure or a kill leaves the target
+    as it was (a kill may leave a hidden ``.<name>.*.tmp`` file beside it, which the next
+    write to the same target removes).
+
+    Args:
+        path: Target; its folder is created.
+        writer: Called with the open binary file.
+
+    Raises:
+        OSError: If the folder cannot be written or the disk is full; the target is unchanged.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for stale in target.parent.glob(f".{_glob_safe(target.name)}.*.tmp"):
+        if not _writer_alive(stale):
+            stale.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.{os.getpid()}-", suffix=".tmp", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            writer(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def atomic_write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 text with ``atomic_write``."""
+    atomic_write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def _glob_safe(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def _writer_alive(temporary: Path) -> bool:
+    """Whether the process that made this temporary file (its number is in the name) still runs."""
+    pid = temporary.name.rsplit(".", 2)[-2].split("-")[0]
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable; not every platform and file system can open a folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
