@@ -1,0 +1,193 @@
+"""Read and write 8-bit RGB images: every kind of file that a user has, one kind of array.
+
+What differs from BasicSR's ``imfrombytes``: Pillow instead of OpenCV, RGB instead of BGR, 16-bit greys and
+orientation handled for every format, and an error that names the file instead of ``None``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from facesr_plugin.utils.files import atomic_write
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+MAX_PIXELS = 100_000_000
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # never EPS and others that start programs
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an image file to 8-bit RGB.
+
+    Grey is repeated, a palette is looked up, CMYK is converted without a colour profile, 16 bits keep their upper 8,
+    an EXIF orientation is applied, of an animation the first frame is taken. Alpha is dropped and the colour stored
+    under it is used, as OpenCV (so BasicSR and GFPGAN) does.
+
+    Args:
+        data: Content of the file.
+        name: For messages.
+        max_pixels: Larger images are refused before they are decoded.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: If the data is not an image, damaged, too large, or has 32-bit samples.
+    """
+    if not data:
+        raise ValueError(f"{name} must be an image, got an empty file. Copy it again or remove it.")
+    image = _open(data, name, max_pixels)
+    try:
+        image.load()
+        rgb = _to_rgb(_upright(image), name)
+    except _UnsupportedSamplesError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many types on damaged data
+        raise ValueError(f"{name} is damaged: {error}. Copy it again or remove it.") from error
+    return np.array(rgb)
+
+
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read an image file as ``(H, W, 3)`` uint8 RGB; see ``decode_rgb``.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If its content cannot be decoded.
+    """
+    return decode_rgb(Path(path).read_bytes(), str(path), max_pixels)
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write ``(H, W, 3)`` uint8 RGB as PNG, whole or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If ``image`` has another shape or type.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    atomic_write(path, lambda file: picture.save(file, format="PNG"))
+
+
+def list_images(source: str | os.PathLike) -> list[Path]:
+    """Return the image files that a file, a folder (one level, as BasicSR's) or a glob names, sorted.
+
+    A file that is named itself is taken whatever its extension; hidden files of a folder are not. In a glob ``**``
+    goes through sub-folders.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder and nothing fits the glob.
+        ValueError: If the folder holds no image.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [entry for entry in path.iterdir() if _is_image(entry)]
+        if not found:
+            raise ValueError(f"{path} must hold images ({' '.join(EXTENSIONS)}), got none (sub-folders are not read)")
+        return sorted(found)
+    pattern = path.relative_to(path.anchor)
+    found = [entry for entry in Path(path.anchor).glob(str(pattern)) if _is_image(entry)]
+    if not found:
+        raise FileNotFoundError(f"no such file or folder, and no image fits it as a glob: {source}")
+    return sorted(found)
+
+
+def png_path(folder: str | os.PathLike, name: str) -> Path:
+    """Return where the result for an image called ``name`` goes: ``folder/<stem>.png``.
+
+    Raises:
+        ValueError: If ``name`` (it may come from an archive or an LMDB) is more than a plain file name.
+    """
+    if Path(name).name != name or name in ("", "..") or any(char in name for char in "/\\\0"):
+        raise ValueError(f"name must be a plain file name, got {name!r}. Rename it; nothing was written.")
+    return Path(folder) / f"{Path(name).stem}.png"
+
+
+def png_paths(inputs: Iterable[Path], folder: str | os.PathLike) -> list[Path]:
+    """Return the output of each input: ``png_path`` with no two alike and none beside its input.
+
+    Raises:
+        ValueError: If two inputs have one stem, or an input lies in ``folder``.
+    """
+    root = Path(folder).resolve()
+    taken: dict[str, Path] = {}
+    outputs = []
+    for source in inputs:
+        if source.resolve().parent == root or source.absolute().parent == root:
+            raise ValueError(f"the output folder must not be the one of the input {source}. Choose another.")
+        output = png_path(folder, source.name)
+        other = taken.setdefault(os.path.normcase(output), source)
+        if other is not source:
+            raise ValueError(
+                f"inputs must have different stems, got {other} and {source}. Rename one, or run them apart."
+            )
+        outputs.append(output)
+    return outputs
+
+
+class _UnsupportedSamplesError(ValueError):
+    """Samples whose range is not known."""
+
+
+def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} must have at most {max_pixels:,} pixels. Reduce it first.") from error
+    except Exception as error:  # Pillow's plug-ins raise many types on damaged headers
+        kinds = ", ".join(_FORMATS)
+        raise ValueError(
+            f"{name} must be an image ({kinds}), got something else or a damaged one. Remove it."
+        ) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(f"{name} must have at most {max_pixels:,} pixels, got {width} x {height}. Reduce it first.")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation of the metadata; metadata that cannot be read has none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # damaged metadata does not make the pixels unreadable
+        return image
+    return image.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Convert any Pillow mode to ``RGB``."""
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.int64)
+        if samples.min() < 0 or samples.max() > 0xFFFF:
+            raise _UnsupportedSamplesError(
+                f"{name} has 32-bit samples, whose range is not known. Save it with 8 or 16."
+            )
+        return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise _UnsupportedSamplesError(f"{name} has floating-point samples. Save it with 8 or 16 bits.")
+    if image.mode in ("P", "PA", "La", "RGBa"):  # a palette may hold alpha; a premultiplied colour needs its alpha
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
