@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from facesr_plugin import commands
-from facesr_plugin.utils.cliargs import warn
+from facesr_plugin.utils.cliargs import EXIT_INTERRUPTED, EXIT_USAGE, warn
 from facesr_plugin.version import __version__
-
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
 
 def add_common(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add the shared flags named (``device``, ``precision``, ``batch``, ``workers``, ``overwrite``); all by default.
@@ -17,7 +19,7 @@ def add_common(parser: argparse.ArgumentParser, *names: str) -> None:
         "device": {"default": "auto", "metavar": "auto|cpu|cuda[:N]", "help": "where to run (default: auto)"},
         "precision": {"default": "fp32", "choices": ["fp32", "bf16", "fp16"], "help": "arithmetic (default: fp32)"},
         "batch": {"type": positive_int, "default": 16, "metavar": "N", "help": "images at a time (default: 16)"},
-        "workers": {"type": non_negative_int, "default": 2, "metavar": "N", "help": "processes or threads (default: 2)"},
+        "workers": {"type": non_negative_int, "default": 2, "metavar": "N", "help": "helpers (default: 2)"},
         "overwrite": {"action": "store_true", "help": "replace existing output"},
     }
     for name in names or flags:

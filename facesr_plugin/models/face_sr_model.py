@@ -1,0 +1,252 @@
+"""The base of every generator's training, validation and test in this package, on BasicSR's SRModel.
+
+A system derives from ``FaceSRModel``, names its card, and says what its prediction (``predict``) and its loss terms
+(``generator_losses``) are. The base does the rest: protocol of the card (input preparation, range, rounding), losses
+from every ``train.<name>_opt`` section, moving averages with buffers, logging without a device synchronisation per
+iteration, atomic checkpoints that describe themselves, and exact resume.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from basicsr.losses import build_loss
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from facesr_plugin.cards import get_card
+from facesr_plugin.checkpoints import load_weights
+from facesr_plugin.models import training_state
+from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
+from facesr_plugin.utils.option_file import check_keys
+from facesr_plugin.utils.resume import POSITION
+
+OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+class FaceSRModel(SRModel):
+    """Train, validate and test one generator.
+
+    Args:
+        opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``, ``scheduler``
+            (none: constant learning rate) and one ``<name>_opt`` section per loss.
+
+    Raises:
+        ValueError: If ``train`` has an unknown key or no loss.
+    """
+
+    system: ClassVar[str] = ""
+    train_keys: ClassVar[frozenset[str]] = frozenset({"total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler"})
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        opt = deepcopy(opt)  # BasicSR pops `type` out of the sections it reads
+        self.card = get_card(self.system)
+        self.best_metric_results: dict[str, dict] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._saved: tuple[int, int] | None = None
+        if opt["is_train"]:
+            POSITION.reset()
+            sections = [key for key in opt["train"] if key.endswith("_opt")]
+            check_keys(opt["train"], [*self.train_keys, *sections], "train")
+        super().__init__(opt)
+
+    # What a system says
+
+    def predict(self, net: nn.Module) -> Tensor:
+        """Restore ``self.lq``: (N, 3, H, W) in the card's range."""
+        return net(self.lq)
+
+    def generator_losses(self) -> dict[str, Tensor]:
+        """Weighted scalar terms by name; the base sums, steps and logs them as ``l_g_<name>``."""
+        return {name: criterion(self.output, self.gt) for name, criterion in self.criteria.items()}
+
+    def system_state(self) -> dict[str, Any]:
+        """What a resumed run needs beyond networks, optimisers and schedulers (a stage, a phase); plain types."""
+        return {}
+
+    def load_system_state(self, state: dict[str, Any]) -> None:
+        """Take back what ``system_state`` gave."""
+
+    # Set-up
+
+    def init_training_settings(self) -> None:
+        """Build the moving average, the criteria and the optimisers."""
+        self.net_g.train()
+        train_opt = self.opt["train"]
+        self.ema_decay = train_opt.get("ema_decay") or 0
+        if self.ema_decay > 0:
+            self._init_ema()
+        self.criteria = {
+            key.removesuffix("_opt"): build_loss(section).to(self.device)
+            for key, section in train_opt.items()
+            if key.endswith("_opt") and section
+        }
+        if not self.criteria:
+            raise ValueError("train must have at least one loss section such as pixel_opt, got none")
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _init_ema(self) -> None:
+        self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
+        path = self.opt["path"].get("pretrain_network_g")
+        if path is not None:
+            self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
+
+    def setup_schedulers(self) -> None:
+        """Build BasicSR's scheduler; without a ``scheduler`` section the learning rate is constant."""
+        if self.opt["train"].get("scheduler"):
+            super().setup_schedulers()
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
+        """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
+        if optim_type not in OPTIMIZERS:
+            raise ValueError(f"optim_g.type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
+        return OPTIMIZERS[optim_type](params, lr, **settings)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Move a network to the run's device and wrap it; distributed runs work on the CPU as well."""
+        net = net.to(self.device)
+        if self.opt["dist"]:
+            devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
+            unused = self.opt.get("find_unused_parameters", False)
+            return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
+        return DataParallel(net) if self.opt["num_gpu"] > 1 else net
+
+    # One iteration
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch: ``lq`` and, except for a plain test, ``gt``; RGB in [0, 1]."""
+        gt = data.get("gt")
+        size = None if gt is None else tuple(gt.shape[-2:])
+        self.lq = prepare_input(data["lq"].to(self.device, non_blocking=True), self.card, size)
+        if gt is not None:
+            self.gt = normalise(gt.to(self.device, non_blocking=True), self.card)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the generator."""
+        training_state.seed_iteration(self.opt["manual_seed"], self.opt["rank"], current_iter)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        self.output = self.predict(self.net_g)
+        losses = self.generator_losses()
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+        if self.ema_decay > 0:
+            self.model_ema(self.ema_decay)
+        self._losses = OrderedDict((f"l_g_{name}", value.detach()) for name, value in losses.items())
+        POSITION.samples += len(self.lq)
+
+    def get_current_log(self) -> dict[str, float]:
+        """Losses of the last iteration, averaged over ranks; the only place that waits for the device."""
+        self.log_dict = self.reduce_loss_dict(self._losses)
+        return self.log_dict
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the average: ``ema := decay * ema + (1 - decay) * net_g`` for parameters and floating-point buffers.
+
+        Integer buffers are copied. BasicSR's own version leaves buffers out, so BatchNorm statistics never move.
+        """
+        source = self.get_bare_model(self.net_g).state_dict()
+        target = self.net_g_ema.state_dict()
+        floating = [key for key, value in target.items() if value.is_floating_point()]
+        torch._foreach_lerp_([target[key] for key in floating], [source[key] for key in floating], 1 - decay)
+        for key in target.keys() - set(floating):
+            target[key].copy_(source[key])
+
+    # Validation and test
+
+    @torch.no_grad()
+    def test(self) -> None:
+        """Restore ``self.lq`` in eval mode with the average if there is one."""
+        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        self.output = self.predict(net)
+        net.train(training)
+
+    def get_current_visuals(self) -> dict[str, Tensor]:
+        """Images in [0, 1] as BasicSR expects them; ``result`` is already rounded as the card says."""
+        visuals = {"lq": denormalise(self.lq, self.card).cpu(), "result": quantise(self.output, self.card).cpu() / 255}
+        if hasattr(self, "gt"):
+            visuals["gt"] = denormalise(self.gt, self.card).cpu()
+        return visuals
+
+    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
+        """Validate on rank 0; a state saved in this iteration is written again, with the best metric of now."""
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        if self._saved is not None and self._saved[1] == current_iter:
+            self.save_training_state(*self._saved)
+
+    # Files
+
+    @master_only
+    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: str | list[str] = "params") -> None:
+        """Write ``<net_label>_<iteration>.pth`` atomically, with a record of what it holds.
+
+        Raises:
+            OSError: If it cannot be written; earlier checkpoints are unchanged.
+        """
+        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
+        bare = [self.get_bare_model(part) for part in nets]
+        section = "network_" + net_label.removeprefix("net_")
+        content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
+        content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0])
+        name = "latest" if current_iter == -1 else current_iter
+        training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Load weights of this package, of BasicSR or of the official release through the safe reader.
+
+        Raises:
+            ValueError: If the file does not fit the network.
+        """
+        bare = self.get_bare_model(net)
+        weights = load_weights(load_path, prefer=param_key)
+        get_root_logger().info(f"Loading {type(bare).__name__} from {load_path} ({weights.kind})")
+        try:
+            bare.load_state_dict(weights.state_dict, strict=strict)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{load_path} does not fit the options of {type(bare).__name__}: it holds {weights.arch} "
+                f"{weights.args}. {error}"
+            ) from error
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write ``<iteration>.state`` atomically: BasicSR's content and a ``facesr`` record for an exact resume.
+
+        Raises:
+            OSError: If it cannot be written; earlier states are unchanged.
+        """
+        if current_iter == -1:
+            return
+        run = training_state.pack_run(
+            self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
+        )
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [training_state.plain_scheduler_state(scheduler) for scheduler in self.schedulers],
+            "facesr": run,
+        }
+        training_state.save_torch(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
+        self._saved = (epoch, current_iter)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""
+        super().resume_training(resume_state)
+        run = resume_state.get("facesr")
+        if run is None:
+            get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")
+            return
+        training_state.restore_position(run, self.opt["world_size"])
+        self.best_metric_results = run["best_metrics"]
+        self.load_system_state(run["system_state"])

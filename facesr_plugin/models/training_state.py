@@ -1,0 +1,92 @@
+"""What a training run has to remember to go on exactly where it stopped, and how it is written.
+
+Randomness needs no stored generator: every iteration of every rank starts from a seed derived from
+(``manual_seed``, rank, iteration), and every sample from (``manual_seed``, epoch, position). So the state holds the
+seed and the position; nothing that happens between two iterations (a validation, a loader's start) can shift a draw.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from facesr_plugin.utils.files import atomic_write
+from facesr_plugin.utils.resume import POSITION
+
+FORMAT = 1
+
+
+def seed_iteration(seed: int, rank: int, iteration: int) -> None:
+    """Start Python's, NumPy's and torch's generators (all devices) for one training iteration."""
+    mixed = int(np.random.SeedSequence((seed, rank, iteration)).generate_state(1)[0])
+    random.seed(mixed)
+    np.random.seed(mixed)
+    torch.manual_seed(mixed)
+
+
+def network_record(system: str, network_opt: dict[str, Any], net: nn.Module) -> dict[str, Any]:
+    """Describe a network for its checkpoint: ``{system, arch, args, format}``, all arguments spelt out.
+
+    Args:
+        system: Name of the system card.
+        network_opt: Its option section, ``type`` and arguments.
+        net: The bare network; its constructor has the defaults.
+    """
+    signature = inspect.signature(type(net).__init__)
+    known = {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    given = {name: value for name, value in network_opt.items() if name != "type"}
+    return {"system": system, "arch": type(net).__name__, "args": {**known, **given}, "format": FORMAT}
+
+
+def save_torch(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a torch file atomically.
+
+    Raises:
+        OSError: If it cannot be written (a full disk); an older file of that name is unchanged.
+    """
+    atomic_write(path, lambda file: torch.save(content, file))
+
+
+def cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
+    """The network's state on the CPU, without wrappers' prefixes, each tensor with storage of its own size."""
+    return {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
+
+
+def plain_scheduler_state(scheduler: Any) -> dict[str, Any]:
+    """A scheduler's state with plain dictionaries: BasicSR keeps a ``Counter``, which older safe loaders refuse."""
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in scheduler.state_dict().items()}
+
+
+def pack_run(seed: int, world_size: int, best_metrics: dict, system_state: dict) -> dict[str, Any]:
+    """The part of a ``.state`` file that BasicSR does not know; plain types only."""
+    return {
+        "format": FORMAT,
+        "manual_seed": seed,
+        "epoch": POSITION.epoch,
+        "samples": POSITION.samples * world_size,
+        "best_metrics": {
+            name: {key: dict(entry) for key, entry in best.items()} for name, best in best_metrics.items()
+        },
+        "system_state": system_state,
+    }
+
+
+def restore_position(run: dict[str, Any], world_size: int) -> None:
+    """Make the sampler continue inside the epoch of the state.
+
+    Args:
+        run: What ``pack_run`` made.
+        world_size: Number of ranks now; the samples of all ranks are divided among them.
+    """
+    if run["epoch"] is not None:
+        POSITION.resume(run["epoch"], run["samples"] // world_size)

@@ -1,0 +1,114 @@
+"""Read BasicSR option files safely, override single values, find the files that ship with the package."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def options_dir() -> Path:
+    """Folder of the shipped option files: inside the package, or beside it in a source checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "options"
+    return inside if inside.is_dir() else package.parent / "options"
+
+
+def shipped_options() -> dict[str, Path]:
+    """Shipped option files by name without suffix."""
+    return {path.stem: path for path in sorted(options_dir().glob("*.yml"))}
+
+
+def find_shipped(name: str) -> Path:
+    """Return a shipped option file by its name, with or without ``.yml``.
+
+    Raises:
+        ValueError: If there is none; the message has the nearest name.
+    """
+    shipped = shipped_options()
+    stem = name.removesuffix(".yml")
+    if stem not in shipped:
+        raise ValueError(f"no shipped option file {name!r}{nearest(stem, shipped)}. Known: {', '.join(shipped)}")
+    return shipped[stem]
+
+
+def load_option_file(path: str | Path) -> dict[str, Any]:
+    """Read an option file with YAML's safe loader.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it is no YAML, has a tag that builds Python objects, or is no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"option file {path} does not exist. `facesr options list` shows the shipped ones")
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"option file {path} is not UTF-8 text: {error.reason}") from error
+    except yaml.constructor.ConstructorError as error:
+        raise ValueError(
+            f"option file {path}: {error.problem} at line {error.problem_mark.line + 1}. Tags that "
+            "build Python objects are refused"
+        ) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"option file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(options, dict):
+        raise ValueError(f"option file {path} must be a mapping, got {type(options).__name__}")
+    return options
+
+
+def override(options: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Set values in place: ``train.total_iter=100``. The value is read as YAML.
+
+    Args:
+        options: Of ``load_option_file``.
+        assignments: ``dotted.key=value``; list items by number.
+
+    Raises:
+        ValueError: If a key is not in the options (the message has the nearest one), or the value is no YAML.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {assignment!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {assignment}: the value is not valid YAML") from error
+        *parents, last = key.split(".")
+        target: Any = options
+        for depth, name in enumerate(parents):
+            target = target[_member(target, name, ".".join(parents[:depth]))]
+        target[_member(target, last, ".".join(parents))] = value
+
+
+def _member(target: Any, name: str, where: str) -> Any:
+    """The key or index ``name`` of ``target``, which must exist."""
+    if isinstance(target, list) and name.isdigit() and int(name) < len(target):
+        return int(name)
+    known = list(target) if isinstance(target, dict) else []
+    if name not in known:
+        place = f"section {where!r}" if where else "the options"
+        raise ValueError(f"--set: {place} has no key {name!r}{nearest(name, known)}. Add it to the file first")
+    return name
+
+
+def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """Return ``", did you mean 'x'?"`` or nothing."""
+    matches = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def check_keys(section: dict[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse keys that nobody reads.
+
+    Raises:
+        ValueError: If ``section`` has a key outside ``known``; the message has the nearest known one.
+    """
+    for key in section:
+        if key not in known:
+            raise ValueError(f"{where} has no option {key!r}{nearest(key, known)}. Known: {', '.join(sorted(known))}")
