@@ -7,7 +7,7 @@ spectral norm is a convolution class of its own, which can be copied and pickled
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -37,7 +37,7 @@ def _group_norm(num_ch: int) -> nn.GroupNorm:
 
 # name -> module for a number of channels
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "bn": lambda num_ch: nn.BatchNorm2d(num_ch),
+    "bn": nn.BatchNorm2d,
     "in": lambda num_ch: nn.InstanceNorm2d(num_ch, affine=True),
     "gn": _group_norm,
     "pixel": lambda _: PixelNorm(),
@@ -47,13 +47,13 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "leakyrelu": lambda _: nn.LeakyReLU(0.2),
     "relu": lambda _: nn.ReLU(),
     "selu": lambda _: nn.SELU(),
-    "prelu": lambda num_ch: nn.PReLU(num_ch),
+    "prelu": nn.PReLU,
     "none": lambda _: nn.Identity(),
 }
 _WITH_CONV_BIAS = ("none", "pixel")  # the other norms have a shift of their own
 
 
-def choose(name: str, value: str, known: dict[str, object] | tuple[str, ...]) -> str:
+def choose(name: str, value: str, known: Iterable[str]) -> str:
     """Return ``value`` in lower case if it is one of ``known``.
 
     Raises:
@@ -202,7 +202,8 @@ def init_weights(network: nn.Module) -> None:
     """Draw convolution weights from N(0, 0.02) and BatchNorm scales from N(1, 0.02); set their biases to 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(getattr(module, "weight_orig", None) or module.weight, 0.0, 0.02)
+            weight = module.weight_orig if isinstance(module, SpectralConv2d) else module.weight
+            nn.init.normal_(weight, 0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
         else:

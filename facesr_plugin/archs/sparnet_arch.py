@@ -1,12 +1,16 @@
 """SPARNet and SPARNetHD: face super-resolution with spatial attention in every residual block.
 
-Source: *Learning Spatial Attention for Face Super-Resolution* (Chen et al., IEEE TIP vol. 30, 2021), as released (10.52 M
-parameters, LeakyReLU, BatchNorm). What differs from the released code: blocks without norm keep their input unactivated
-(the released ones activate it in place), and attention maps are not kept: read them with a forward hook on the modules
-named ``attention``.
+Source: *Learning Spatial Attention for Face Super-Resolution* (Chen et al., IEEE TIP vol. 30, 2021), as released
+(LeakyReLU, BatchNorm, 10.52 M parameters). What differs from the released code: blocks without norm keep their input
+unactivated (the released ones activate it in place), and attention maps are not kept: read them with a forward hook on
+the modules named ``attention``.
 """
 
 from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +70,7 @@ class FaceAttentionUnit(nn.Module):
     """
 
     def __init__(
-        self, in_ch: int, out_ch: int, style: LayerStyle, *, scale: str, depth: int, attention: str = "spar"
+        self, in_ch: int, out_ch: int, *, style: LayerStyle, scale: str, depth: int, attention: str = "spar"
     ) -> None:
         super().__init__()
         resized = scale != "none" or in_ch != out_ch
@@ -86,14 +90,67 @@ class FaceAttentionUnit(nn.Module):
         return self.shortcut(x) + feat
 
 
+class _Plan(NamedTuple):
+    """Widths after the first convolution and each halving, of the body and after each doubling; blocks; depth."""
+
+    down: list[int]
+    up: list[int]
+    num_body: int
+    depth: int
+
+
+def _plan(
+    *, min_ch: int, max_ch: int, in_size: int, out_size: int, min_feat_size: int, res_depth: int, bottleneck_size: int
+) -> _Plan:
+    """Lay out SPARNet's blocks from checked sizes; depth is that of the first block's attention."""
+    halvings, doublings = _log2(in_size // min_feat_size), _log2(out_size // min_feat_size)
+    if res_depth + 3 < halvings:
+        raise ValueError(f"res_depth must be at least {halvings - 3} for {halvings} halvings, got {res_depth}")
+    largest = min(_NOMINAL_SIZE, 2 * _NOMINAL_SIZE >> halvings)
+    if bottleneck_size > largest:
+        raise ValueError(
+            f"bottleneck_size must be at most {largest} for in_size {in_size} and min_feat_size {min_feat_size}, got "
+            f"{bottleneck_size}: the attention would have a negative depth"
+        )
+    width = _limit(max_ch // (halvings + 1), min_ch, max_ch)
+    widest = width << halvings
+    return _Plan(
+        [_limit(width << i, min_ch, max_ch) for i in range(halvings + 1)],
+        [_limit(widest >> i, min_ch, max_ch) for i in range(doublings + 1)],
+        res_depth + 3 - halvings,
+        _log2(_NOMINAL_SIZE // bottleneck_size),
+    )
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        least = 0 if name == "res_depth" else 1
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    for small, large in (("min_ch", "max_ch"), ("min_feat_size", "in_size"), ("min_feat_size", "out_size")):
+        if sizes[small] > sizes[large]:
+            raise ValueError(f"{small} must be at most {large} ({sizes[large]}), got {sizes[small]}")
+
+
+def _limit(value: int, least: int, most: int) -> int:
+    return min(max(value, least), most)
+
+
+def _log2(value: int) -> int:
+    """Return the integer part of log2."""
+    return value.bit_length() - 1
+
+
 @ARCH_REGISTRY.register()
 class SPARNet(nn.Module):
     """Restore a face that was already enlarged to the output size. Input and output: RGB in [-1, 1], output unclamped.
 
-    The defaults are SPARNet (16x16 to 128x128, enlarged by bicubic interpolation first); SPARNet-Light has ``res_depth``
-    1 and ``att_name`` spar3d; SPARNetHD has ``max_ch`` 512, ``in_size`` and ``out_size`` 512, ``min_feat_size`` 32,
-    ``norm_type`` in and ``spectral_norm``. Sides need not be those of ``in_size``; sides that are not a multiple of
-    2^(halvings) give a larger output (100 gives 104).
+    The defaults are SPARNet (16x16 to 128x128, enlarged by bicubic interpolation first). SPARNet-Light has
+    ``res_depth`` 1 and ``att_name`` spar3d; SPARNetHD has ``max_ch``, ``in_size`` and ``out_size`` 512,
+    ``min_feat_size`` 32, ``norm_type`` in and ``spectral_norm``. Images need not have the nominal size; sides that are
+    not a multiple of 2^(halvings) give a larger output (100 gives 104).
 
     Args:
         min_ch: Smallest width.
@@ -129,39 +186,28 @@ class SPARNet(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        _check_type("spectral_norm", spectral_norm, bool)
-        _check_sizes(min_ch, max_ch, in_size, out_size, min_feat_size, bottleneck_size)
-        style = LayerStyle(
-            choose("norm_type", norm_type, NORMS), choose("relu_type", relu_type, ACTIVATIONS), spectral_norm
-        )
-        attention = choose("att_name", att_name, ATTENTIONS)
-        halvings, doublings = _log2(in_size / min_feat_size), _log2(out_size / min_feat_size)
-        depth = _log2(_NOMINAL_SIZE / bottleneck_size)
-        num_body = _count_body(res_depth, halvings)
-        if depth - halvings + 1 < 0:
-            raise ValueError(
-                f"bottleneck_size must be at most {_NOMINAL_SIZE >> (halvings - 1)} for in_size {in_size} and "
-                f"min_feat_size {min_feat_size}, got {bottleneck_size}: the attention would have a negative depth"
-            )
+        sizes = {"min_ch": min_ch, "max_ch": max_ch, "in_size": in_size, "out_size": out_size}
+        sizes |= {"min_feat_size": min_feat_size, "res_depth": res_depth, "bottleneck_size": bottleneck_size}
+        _check_sizes(sizes)
+        plan = _plan(**sizes)
+        if not isinstance(spectral_norm, bool):
+            raise TypeError(f"spectral_norm must be true or false, got {spectral_norm!r}")
+        norm, act = choose("norm_type", norm_type, NORMS), choose("relu_type", relu_type, ACTIVATIONS)
+        style = LayerStyle(norm, act, spectral_norm)
+        unit = partial(FaceAttentionUnit, style=style, attention=choose("att_name", att_name, ATTENTIONS))
         self.out_size = out_size
-        self.min_size = 2 ** (depth + 1) + 1  # the innermost features need two pixels for the reflection padding
-        # widths before they are limited to min_ch ... max_ch
-        first = min(max(max_ch // (halvings + 1), min_ch), max_ch)
-        wide = [first << i for i in range(halvings + 1)]
-        narrow = [wide[-1] >> j for j in range(doublings + 1)]
-        down, up = ([min(max(num, min_ch), max_ch) for num in counts] for counts in (wide, narrow))
-
-        def unit(in_ch: int, out_ch: int, scale: str, depth: int) -> FaceAttentionUnit:
-            return FaceAttentionUnit(in_ch, out_ch, style, scale=scale, depth=depth, attention=attention)
-
+        self.min_size = 2 ** (plan.depth + 1) + 1  # reflection padding needs two pixels in the innermost features
+        inner = plan.depth - len(plan.down) + 2  # all hourglasses end at the same size
         self.encoder = nn.Sequential(
-            ConvLayer(3, down[0], style.plain),
-            *(unit(down[i], down[i + 1], "down", depth - i) for i in range(halvings)),
+            ConvLayer(3, plan.down[0], style.plain),
+            *(unit(*pair, scale="down", depth=plan.depth - i) for i, pair in enumerate(pairwise(plan.down))),
         )
-        inner = depth - halvings + 1
-        self.body = nn.Sequential(*(unit(down[-1], down[-1], "none", inner) for _ in range(num_body)))
-        self.decoder = nn.Sequential(*(unit(up[j], up[j + 1], "up", inner + 1 + j) for j in range(doublings)))
-        self.tail = ConvLayer(up[-1], 3, style.plain)
+        width = plan.down[-1]
+        self.body = nn.Sequential(*(unit(width, width, scale="none", depth=inner) for _ in range(plan.num_body)))
+        self.decoder = nn.Sequential(
+            *(unit(*pair, scale="up", depth=inner + 1 + i) for i, pair in enumerate(pairwise(plan.up)))
+        )
+        self.tail = ConvLayer(plan.up[-1], 3, style.plain)
         init_weights(self)
 
     def forward(self, lq: Tensor) -> Tensor:
@@ -180,7 +226,7 @@ class SPARNet(nn.Module):
             raise ValueError(f"lq must have shape (N, 3, H, W), got {tuple(lq.shape)}")
         if min(lq.shape[2:]) < self.min_size:
             raise ValueError(
-                f"lq must be at least {self.min_size}x{self.min_size}, got {lq.shape[2]}x{lq.shape[3]}. Upsample a small "
-                f"face to the output size ({self.out_size}x{self.out_size}, bicubic) first."
+                f"lq must be at least {self.min_size}x{self.min_size}, got {lq.shape[2]}x{lq.shape[3]}. "
+                f"Upsample a small face to the output size first (bicubic, {self.out_size}x{self.out_size})."
             )
         return self.tail(self.decoder(self.body(self.encoder(lq))))
