@@ -1,0 +1,251 @@
+"""Load weights of any origin into our key names, and save them.
+
+A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``;
+safetensors carry it as JSON in their metadata. BasicSR ignores the record, so the same file serves its options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from facesr_plugin.checkpoints.detect import check_weights, formats_of, from_official, identify, to_official
+from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
+from facesr_plugin.checkpoints.keymap import list_some, strip_prefixes
+from facesr_plugin.checkpoints.reader import Content, read_content
+from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
+from facesr_plugin.utils.files import atomic_write
+
+FORMAT_VERSION = 1
+RECORD = "facesr"
+SUFFIXES = (".pth", ".pt", ".safetensors")
+_KINDS = ("params", "params_ema")
+# Outer keys of training programs, in the order in which the official loaders look for them.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "netG", "net_g", "generator")
+_PREFIXES = ("module.", "_orig_mod.", "generator.", "netG.", "net_g.")
+_MAX_WRAPPERS = 3
+
+
+class Weights(NamedTuple):
+    """Weights with all that is needed to rebuild their network.
+
+    Args:
+        system: Name of the system's card.
+        arch: Registered name of the network.
+        args: Its constructor arguments.
+        state_dict: Our key names; loads strictly.
+        kind: Where they came from: ``params``, ``params_ema`` or ``official``.
+        path: The file.
+    """
+
+    system: str
+    arch: str
+    args: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    kind: str
+    path: Path
+
+
+class _Found(NamedTuple):
+    """Contents of a file before its system is known: weights, the record (if any) and the outer key."""
+
+    tensors: dict[str, Tensor]
+    record: Any
+    kind: str
+
+
+def load_weights(
+    path: str | os.PathLike,
+    *,
+    system: str | None = None,
+    prefer: str = "params_ema",
+    args: Mapping[str, Any] | None = None,
+) -> Weights:
+    """Read a weight file: ours, BasicSR's, or an official release; nothing in it is executed.
+
+    Args:
+        path: ``.pth``/``.pt``, ``.safetensors`` or ``.npz``.
+        system: What the file must belong to; found from the file by default.
+        prefer: ``params_ema`` or ``params``, for files that have both.
+        args: Constructor arguments of files without a record that their shapes do not show (see the system's module).
+
+    Returns:
+        The weights on the CPU, in our key names, complete and of the right shapes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If ``prefer`` or ``system`` is unknown.
+        UnsupportedCheckpointError: If the file cannot be read, or its weights are not those of a known network.
+    """
+    if prefer not in _KINDS:
+        raise ValueError(f"prefer must be params or params_ema, got {prefer!r}")
+    if system is not None:
+        formats_of(system)
+    content = read_content(path)
+    try:
+        return _interpret(_unwrap(content, prefer), system, dict(args or {}), Path(path))
+    except UnsupportedCheckpointError as error:
+        raise UnsupportedCheckpointError(f"cannot use {str(path)!r}: {error}") from error
+
+
+def save_weights(path: str | os.PathLike, weights: Weights) -> None:
+    """Write weights with their record, atomically: ``.pth``/``.pt`` (which BasicSR reads too) or ``.safetensors``.
+
+    Raises:
+        ValueError: If the suffix is another one.
+        UnsupportedCheckpointError: If the weights do not fit ``weights.arch`` with ``weights.args``.
+        OSError: If the file cannot be written; an older one is then unchanged.
+    """
+    suffix = _suffix(path)
+    (form,) = [form for form in formats_of(weights.system) if form.arch == weights.arch]
+    tensors = _compact(check_weights(form, weights.args, weights.state_dict))
+    record = make_record(weights.system, weights.arch, weights.args)
+    kind = weights.kind if weights.kind in _KINDS else "params"
+    if suffix == ".safetensors":
+        metadata = {"format": "pt", RECORD: json.dumps(record), "kind": kind}
+        atomic_write(path, _bytes_writer(safetensors_bytes(tensors, metadata)))
+    else:
+        atomic_write(path, _torch_writer({kind: tensors, RECORD: record}))
+
+
+def save_official(path: str | os.PathLike, weights: Weights) -> None:
+    """Write weights as the official program saves them: a flat state dict with its key names, in its order.
+
+    Raises:
+        ValueError: If the suffix is neither ``.pth``, ``.pt`` nor ``.safetensors``.
+        UnsupportedCheckpointError: As ``save_weights``.
+        OSError: As ``save_weights``.
+    """
+    suffix = _suffix(path)
+    tensors = _compact(to_official(weights.system, weights.state_dict, weights.args))
+    if suffix == ".safetensors":
+        atomic_write(path, _bytes_writer(safetensors_bytes(tensors, {"format": "pt"})))
+    else:
+        atomic_write(path, _torch_writer(tensors))
+
+
+def make_record(system: str, arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain record that a file of ours carries under ``facesr``."""
+    return {"system": system, "arch": arch, "args": dict(args), "format": FORMAT_VERSION}
+
+
+def _unwrap(content: Content, prefer: str) -> _Found:
+    data, kind = content.data, content.metadata.get("kind", "params")
+    record = _metadata_record(content.metadata)
+    if isinstance(data, dict) and RECORD in data:
+        record = data[RECORD]
+    order = (prefer, *(kind for kind in _KINDS if kind != prefer), *_WRAPPERS)
+    for _ in range(_MAX_WRAPPERS):
+        key = next((key for key in order if isinstance(data, dict) and isinstance(data.get(key), dict)), None)
+        if key is None:
+            break
+        kind = key if key in _KINDS else kind
+        data = data[key]
+    if kind not in _KINDS:
+        raise UnsupportedCheckpointError(f"its kind must be params or params_ema, got {kind[:40]!r}")
+    return _Found(to_legacy_names(strip_prefixes(_state_dict(data), _PREFIXES)), record, kind)
+
+
+def _state_dict(data: Any) -> dict[str, Tensor]:
+    if not isinstance(data, dict):
+        raise UnsupportedCheckpointError(f"it holds a {type(data).__name__}, not a state dict")
+    odd = [key for key, value in data.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    if odd or not data:
+        raise UnsupportedCheckpointError(
+            f"it holds no state dict: {f'not tensors: {list_some(odd)}' if odd else 'it is empty'}. "
+            f"Weights are looked for under {', '.join((*_KINDS, *_WRAPPERS))}, or flat"
+        )
+    return data
+
+
+def _metadata_record(metadata: Mapping[str, str]) -> Any:
+    if RECORD not in metadata:
+        return None
+    try:
+        return json.loads(metadata[RECORD])
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(f"its {RECORD} record is not JSON") from error
+
+
+def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
+    if found.record is not None:
+        return _with_record(found, system, args, path)
+    form, official = identify(found.tensors, system)
+    if official:
+        converted = from_official(form.system, found.tensors, args)
+        return Weights(form.system, form.arch, converted.args, converted.state_dict, "official", path)
+    merged = form.infer_args(found.tensors) | args
+    return Weights(form.system, form.arch, merged, check_weights(form, merged, found.tensors), found.kind, path)
+
+
+def _with_record(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
+    stated_system, arch, stated = _checked_record(found.record)
+    if system not in (None, stated_system):
+        raise UnsupportedCheckpointError(f"these are weights of {stated_system} ({arch}), not {system}")
+    if args and {**stated, **args} != stated:
+        raise UnsupportedCheckpointError(f"its record states other arguments than those given: {stated}")
+    form = next((form for form in formats_of(stated_system) if form.arch == arch), None)
+    if form is None:
+        raise UnsupportedCheckpointError(f"its record names the network {arch!r}, which {stated_system} does not have")
+    try:
+        tensors = check_weights(form, stated, found.tensors)
+    except UnsupportedCheckpointError as error:
+        raise UnsupportedCheckpointError(f"its record and its weights disagree: {error}") from error
+    return Weights(stated_system, arch, stated, tensors, found.kind, path)
+
+
+def _checked_record(record: Any) -> tuple[str, str, dict[str, Any]]:
+    if not isinstance(record, dict) or type(record.get("format")) is not int or record["format"] < 1:
+        raise UnsupportedCheckpointError(f"its {RECORD} record must have system, arch, args and a format number")
+    if record["format"] > FORMAT_VERSION:
+        raise UnsupportedCheckpointError(
+            f"its {RECORD} record has format {record['format']}, this version reads up to {FORMAT_VERSION}. "
+            "Update facesr-plugin"
+        )
+    system, arch, args = (record.get(name) for name in ("system", "arch", "args"))
+    if not isinstance(system, str) or not isinstance(arch, str) or not isinstance(args, dict):
+        raise UnsupportedCheckpointError(f"its {RECORD} record must have system, arch and args")
+    if any(not isinstance(name, str) for name in args):
+        raise UnsupportedCheckpointError(f"its {RECORD} record has an argument whose name is no text")
+    try:
+        formats_of(system)
+    except ValueError as error:
+        raise UnsupportedCheckpointError(f"its {RECORD} record is of another version: {error}") from error
+    return system, arch, args
+
+
+def _suffix(path: str | os.PathLike) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"output must end in {', '.join(SUFFIXES)}, got {str(path)!r}")
+    return suffix
+
+
+def _compact(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give every tensor contiguous memory of its own, so that a file holds what the tensors show and no more."""
+    compact, seen = {}, set()
+    for key, tensor in state_dict.items():
+        whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        if not whole or tensor.data_ptr() in seen or tensor.device.type != "cpu" or tensor.requires_grad:
+            tensor = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # noqa: PLW2901
+        seen.add(tensor.data_ptr())
+        compact[key] = tensor
+    return compact
+
+
+def _torch_writer(data: Any) -> Any:
+    return lambda file: torch.save(data, file)
+
+
+def _bytes_writer(data: bytes) -> Any:
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    return write
