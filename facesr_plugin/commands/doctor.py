@@ -15,8 +15,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if something that training needs is broken."""
-    from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED
     from facesr_plugin.diagnosis import report
+    from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED
 
     lines, healthy = report()
     for line in lines:

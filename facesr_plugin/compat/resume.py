@@ -50,9 +50,11 @@ def load_resume_state(opt: dict) -> dict | None:
 
     Raises:
         FileNotFoundError: If the named state does not exist.
+        ValueError: If it is damaged or holds more than tensors and plain containers.
     """
-    import torch
     from basicsr.utils import check_resume
+
+    from facesr_plugin.checkpoints import read_checkpoint  # higher layer, but only when a run starts
 
     if opt["auto_resume"]:
         newest = newest_state(Path(opt["path"]["training_states"]))
@@ -63,7 +65,7 @@ def load_resume_state(opt: dict) -> dict | None:
         return None
     if not Path(path).is_file():
         raise FileNotFoundError(f"path.resume_state must be a training state, {path} does not exist")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path)
     check_resume(opt, state["iter"])
     _take_over_seed(opt, state)
     return state
