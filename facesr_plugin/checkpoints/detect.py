@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from facesr_plugin.checkpoints import sparnet
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
@@ -21,6 +22,7 @@ from facesr_plugin.registry import ARCH_REGISTRY
 
 FORMATS: tuple[SystemFormat, ...] = (*sparnet.FORMATS,)
 _MAX_INT = 2**16
+_FILLING = ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "fill_", "zero_", "normalize")
 
 
 class Converted(NamedTuple):
@@ -98,6 +100,18 @@ def identify(state_dict: Mapping[str, Any], system: str | None = None, official:
     return found
 
 
+def format_of(system: str, arch: str) -> SystemFormat:
+    """Return the format of one network.
+
+    Raises:
+        ValueError: If ``system`` is unknown or has no such network.
+    """
+    formats = {form.arch: form for form in formats_of(system)}
+    if arch not in formats:
+        raise ValueError(f"arch must be one of {', '.join(formats)} for {system}, got {arch!r}")
+    return formats[arch]
+
+
 def formats_of(system: str) -> tuple[SystemFormat, ...]:
     """Return the formats of a system.
 
@@ -163,10 +177,19 @@ def _network_state(form: SystemFormat, args: Mapping[str, Any], inferred: dict[s
             raise UnsupportedCheckpointError(f"args hold {str(name)[:40]} {str(value)[:80]!r}, which is out of range")
     importlib.import_module("facesr_plugin.archs")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFilling():
             return ARCH_REGISTRY.get(form.arch)(**args).state_dict()
     except (TypeError, ValueError) as error:
         raise UnsupportedCheckpointError(f"{form.arch} refuses the arguments: {error}") from error
+
+
+class _NoFilling(TorchFunctionMode):
+    """Leave out initial values: meta tensors have none, and torch takes seconds to import its way of setting them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if getattr(func, "__name__", "") in _FILLING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from facesr_plugin.checkpoints.detect import check_weights, formats_of, from_official, identify, to_official
+from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import list_some, strip_prefixes
 from facesr_plugin.checkpoints.reader import Content, read_content
@@ -104,7 +104,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
         OSError: If the file cannot be written; an older one is then unchanged.
     """
     suffix = _suffix(path)
-    (form,) = [form for form in formats_of(weights.system) if form.arch == weights.arch]
+    form = format_of(weights.system, weights.arch)
     tensors = _compact(check_weights(form, weights.args, weights.state_dict))
     record = make_record(weights.system, weights.arch, weights.args)
     kind = weights.kind if weights.kind in _KINDS else "params"
@@ -191,11 +191,8 @@ def _with_record(found: _Found, system: str | None, args: dict[str, Any], path: 
         raise UnsupportedCheckpointError(f"these are weights of {stated_system} ({arch}), not {system}")
     if args and {**stated, **args} != stated:
         raise UnsupportedCheckpointError(f"its record states other arguments than those given: {stated}")
-    form = next((form for form in formats_of(stated_system) if form.arch == arch), None)
-    if form is None:
-        raise UnsupportedCheckpointError(f"its record names the network {arch!r}, which {stated_system} does not have")
     try:
-        tensors = check_weights(form, stated, found.tensors)
+        tensors = check_weights(format_of(stated_system, arch), stated, found.tensors)
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"its record and its weights disagree: {error}") from error
     return Weights(stated_system, arch, stated, tensors, found.kind, path)
@@ -215,9 +212,11 @@ def _checked_record(record: Any) -> tuple[str, str, dict[str, Any]]:
     if any(not isinstance(name, str) for name in args):
         raise UnsupportedCheckpointError(f"its {RECORD} record has an argument whose name is no text")
     try:
-        formats_of(system)
+        format_of(system, arch)
     except ValueError as error:
-        raise UnsupportedCheckpointError(f"its {RECORD} record is of another version: {error}") from error
+        raise UnsupportedCheckpointError(
+            f"its {RECORD} record names an unknown network: {error}. Update facesr-plugin"
+        ) from error
     return system, arch, args
 
 

@@ -1,0 +1,87 @@
+"""``facesr convert``: official weights to ours, ours to official, .pth to .safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facesr_plugin.utils.cliargs import add_common, say
+
+if TYPE_CHECKING:
+    from facesr_plugin.checkpoints import Weights
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the ``facesr`` parser."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="convert weight files",
+        description="Convert weights between official releases and this package. The system and the network's "
+        "arguments are found from the file; nothing in it is executed.",
+    )
+    parser.add_argument("source", metavar="IN", type=Path, help=".pth/.pt of any origin, .safetensors or .npz")
+    parser.add_argument("target", metavar="OUT", type=Path, help=".pth, .pt or .safetensors")
+    parser.add_argument("--system", help="refuse a file of another system than this one")
+    parser.add_argument("--to", choices=["facesr", "official"], default="facesr", help="key names (default: facesr)")
+    parser.add_argument(
+        "--fold-spectral-norm", action="store_true", help="replace spectral norm by plain weights (inference, export)"
+    )
+    parser.add_argument(
+        "--arg",
+        dest="args",
+        metavar="NAME=VALUE",
+        type=_argument,
+        action="append",
+        default=[],
+        help="constructor argument that an official file does not show, e.g. relu_type=relu (repeatable)",
+    )
+    add_common(parser, "overwrite")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert one file and say what it holds.
+
+    Raises:
+        FileNotFoundError: If IN does not exist.
+        ValueError: If IN is not understood, or OUT exists and ``--overwrite`` is not given.
+    """
+    from facesr_plugin.checkpoints import load_weights, save_official, save_weights
+
+    if os.path.lexists(args.target) and not args.overwrite:
+        raise ValueError(f"OUT must not exist, got {str(args.target)!r}. Use --overwrite to replace it")
+    weights = load_weights(args.source, system=args.system, args=dict(args.args))
+    found = _describe(weights)
+    if args.fold_spectral_norm:
+        weights = _fold(weights)
+    (save_official if args.to == "official" else save_weights)(args.target, weights)
+    folded = ", spectral norm folded" if args.fold_spectral_norm else ""
+    say(f"{args.source}: {found} -> {args.target} ({args.to} names{folded})")
+    return 0
+
+
+def _argument(text: str) -> tuple[str, int | bool | str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
+    if value.isdecimal():
+        return name, int(value)
+    return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _describe(weights: Weights) -> str:
+    arguments = ", ".join(f"{name} {value}" for name, value in weights.args.items())
+    source = "official names" if weights.kind == "official" else f"{weights.kind}, facesr names"
+    return f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source}): {arguments}"
+
+
+def _fold(weights: Weights) -> Weights:
+    from facesr_plugin.checkpoints import fold_spectral_norm
+
+    if not any(key.endswith(".weight_orig") for key in weights.state_dict):
+        raise ValueError(f"IN must have spectral norm for --fold-spectral-norm, got {weights.path}, which has none")
+    return weights._replace(
+        args={**weights.args, "spectral_norm": False}, state_dict=fold_spectral_norm(weights.state_dict)
+    )
