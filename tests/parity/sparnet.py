@@ -1,0 +1,222 @@
+"""Adapters of SPARNet: one function per family of reference cases."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from facesr_plugin.archs.arch_util import LayerStyle
+from facesr_plugin.archs.sparnet_arch import AttentionHourglass, FaceAttentionUnit
+from facesr_plugin.cards import get_card
+from facesr_plugin.checkpoints import from_official, to_official
+from facesr_plugin.checkpoints.sparnet import GENERATOR_KEYS
+from facesr_plugin.metrics.image_metric import psnr
+from facesr_plugin.ops.color import luma_truncated
+from facesr_plugin.ops.protocol import quantise
+from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
+from parity.recipes import assignments, count_rounds, evaluate, take_slice
+from parity.weights import fill_official
+
+CARD = get_card("sparnet")
+
+
+# Networks
+
+
+def generator(case):
+    """Whole generators: output, attention maps, statistics, counts; buffers after a forward in train mode."""
+    meta = case.meta
+    args = {**meta["constructor"], "spectral_norm": meta["spectral_norm"] is not None}
+    converted = from_official(case.system, _weights(case), args)
+    net = ARCH_REGISTRY.get(converted.arch)(**converted.args)
+    case.check("num_parameters", sum(value.numel() for value in net.parameters()), meta["num_parameters"], "exact")
+    case.check("num_state_entries", len(net.state_dict()), meta["num_state_entries"], "exact")
+    maps = _hook_attention(net)
+    out = _run(case, net, converted.state_dict)
+    case.check("shape of out", out.shape, meta["output_full_shape"], "exact")
+    case.check_array("out", take_slice(out, meta["output_slice"]), "network")
+    for name, shape, text in meta["attention_arrays"]:
+        block = name.removeprefix("att.").removesuffix(".mean")
+        (key,) = GENERATOR_KEYS.to_ours({f"{block}.att_func.out_block.0.conv2d.weight": None})
+        attention = maps[key.removesuffix(".out.conv.weight")]
+        if not name.endswith(".mean"):
+            case.check(f"shape of {name}", attention.shape, shape, "exact")
+        case.check_array(name, take_slice(attention, text), "network")
+    _check_statistics(case, out)
+    _check_after(case, net)
+
+
+def residual_block(case):
+    """One residual block: output and attention map."""
+    arguments = case.meta["constructor"]
+    block = FaceAttentionUnit(
+        arguments["c_in"],
+        arguments["c_out"],
+        style=_style(case),
+        scale=arguments["scale"],
+        depth=arguments["hg_depth"],
+        attention=arguments["att_name"],
+    )
+    maps = _hook_attention(block)
+    case.check_array("out", _run(case, block, _block_weights(case, "encoder.1.")), "block")
+    if maps:
+        case.check_array("att", maps["attention"], "block")
+    _check_after(case, block, "encoder.1.")
+
+
+def hourglass(case):
+    """The attention branch alone; ``out`` is the input times the map."""
+    arguments = case.meta["constructor"]
+    block = AttentionHourglass(arguments["c_in"], arguments["c_out"], _style(case), depth=arguments["depth"])
+    attention = _run(case, block, _block_weights(case, "encoder.1.att_func."))
+    case.check_array("att", attention, "block")
+    case.check_array("out", _input(case).numpy() * attention, "block")
+    _check_after(case, block, "encoder.1.att_func.")
+
+
+def _style(case):
+    arguments = case.meta["constructor"]
+    return LayerStyle(
+        arguments["norm_type"].lower(), arguments["relu_type"].lower(), case.meta["spectral_norm"] is not None
+    )
+
+
+def _weights(case):
+    meta = case.meta
+    rounds = count_rounds(meta["spectral_norm"]["uv_recipe"]) if meta["spectral_norm"] else 0
+    return fill_official(meta["state_dict"], seed=meta["seed"], gain=meta["gain"], rounds=rounds)
+
+
+def _block_weights(case, prefix):
+    """Rename a block's keys as those of a whole generator in which the block stands at ``prefix``."""
+    renamed = GENERATOR_KEYS.to_ours({prefix + key: value for key, value in _weights(case).items()})
+    ours = prefix.replace("att_func", "attention")
+    return {key.removeprefix(ours): value for key, value in renamed.items()}
+
+
+def _input(case):
+    return torch.from_numpy(evaluate(case.meta["input"], {"seed": case.meta["seed"]}))
+
+
+def _hook_attention(module):
+    """Return a dict that a forward fills with the attention maps by module name."""
+    maps = {}
+    for name, part in module.named_modules():
+        if isinstance(part, AttentionHourglass):
+            part.register_forward_hook(lambda _part, _input, output, name=name: maps.update({name: output.numpy()}))
+    return maps
+
+
+def _run(case, module, weights):
+    """Load the weights, run once in the mode of the case, return the output."""
+    mode = case.meta["mode"].split()[0]
+    if mode not in ("train", "eval"):
+        raise ValueError(f"mode must start with train or eval, got {case.meta['mode']!r}")
+    module.load_state_dict(weights)
+    module.train(mode == "train")
+    with torch.no_grad():
+        return module(_input(case)).numpy()
+
+
+def _check_statistics(case, out):
+    out = out.astype(np.float64)
+    actual = {"mean": out.mean(), "std": out.std(ddof=1), "absmax": abs(out).max(), "abs_sum_float64": abs(out).sum()}
+    for name, expected in case.meta.get("output_stats", {}).items():
+        if name == "mean":  # is as exact as the values that it sums, however small it is itself
+            largest = case.meta["output_stats"]["absmax"]
+            case.check("output_stats.mean", actual[name] / largest + 1, expected / largest + 1, "statistics")
+        else:
+            case.check(f"output_stats.{name}", actual[name], expected, "statistics")
+
+
+def _check_after(case, module, prefix=""):
+    """Compare ``after.<official key>`` with the buffers after the forward."""
+    state = module.state_dict()
+    for name in case.arrays:
+        if name.startswith("after."):
+            (key,) = GENERATOR_KEYS.to_ours({prefix + name.removeprefix("after."): None})
+            case.check_array(name, state[key.removeprefix(prefix.replace("att_func", "attention"))], "network")
+
+
+# Training
+
+
+def train_step(case):
+    """Pixel-loss iterations through the registered model."""
+    from helpers.training import build_model  # BasicSR
+
+    meta = case.meta
+    if meta["hyper"]["loss"] != "mean |sr - hr|":
+        raise ValueError(f"hyper.loss must be mean |sr - hr|, got {meta['hyper']['loss']!r}")
+    optimiser = {"type": "Adam", "lr": meta["hyper"]["lr"], "betas": meta["hyper"]["betas"]}
+    losses = {"pixel_opt": {"type": "L1Loss", "loss_weight": 1.0}}
+    model = build_model("SPARNetModel", {"type": "SPARNet", **meta["generator"]}, {"optim_g": optimiser, **losses})
+    shapes = {key: tuple(value.shape) for key, value in _official_state(case, model.net_g).items()}
+    filled = fill_official(shapes.items(), seed=int(re.search(r"seed (\d+)", meta["fill"])[1]))
+    model.net_g.load_state_dict(from_official(case.system, filled, meta["generator"]).state_dict)
+    inputs = assignments(meta["inputs"], {})
+    lq, gt = (torch.from_numpy(inputs[name]) for name in ("lr", "hr"))
+    model.feed_data({"lq": (lq + 1) / 2, "gt": (gt + 1) / 2})
+    for step in meta["steps"]:
+        model.optimize_parameters(step["step"])
+        _check_step(case, model, step)
+    state = _official_state(case, model.net_g)
+    for name, norm in [*meta["final_param_norms"], *meta["final_buffer_norms"]]:
+        case.check(f"final norm of {name}", state[name].double().norm(), norm, "train_step.param_norm")
+    model.net_g.eval()
+    with torch.no_grad():
+        case.check_array("final_eval", model.net_g(model.lq)[:, :, ::2, ::2], "train_step.final")
+
+
+def _official_state(case, net):
+    return to_official(case.system, net.state_dict(), case.meta["generator"])
+
+
+def _check_step(case, model, step):
+    number = step["step"]
+    limit = min(number, 3)
+    case.check(f"l_pix.{number}", model.get_current_log()["l_g_pixel"], step["l_pix"], f"train_step.loss.{limit}")
+    norms = {name: value.grad.double().norm() for name, value in model.net_g.named_parameters()}
+    total = torch.stack(list(norms.values())).norm()
+    case.check(f"grad_norm.{number}", total, step["grad_norm"], f"train_step.grad_norm.{limit}")
+    for name, norm in GENERATOR_KEYS.to_ours(dict(step.get("grad_norms", []))).items():
+        if norm >= 1e-4 * step["grad_norm"]:  # below that it is rounding noise
+            case.check(f"grad_norm.{number} of {name}", norms[name], norm, f"train_step.grad_norm.{limit}")
+    if f"sr.{number}" in case.arrays:
+        family = "train_step.first" if number == 1 else "train_step.final"
+        case.check_array(f"sr.{number}", model.output.detach()[:, :, ::2, ::2], family)
+    state = model.net_g.state_dict()
+    for name in [name for name in case.arrays if name.startswith(f"after{number}.")]:
+        (key,) = GENERATOR_KEYS.to_ours({name.partition(".")[2]: None})
+        case.check_array(name, state[key], "train_step.first" if number == 1 else "train_step.final")
+
+
+# Images
+
+
+def tensor_to_image(case):
+    """The network's range to 8 bits: truncated as the card says, and rounded."""
+    output = torch.from_numpy(assignments(case.meta["inputs"], {"seed": case.meta["seed"]})["x"])
+    for name, rounding in (("uint8_truncated", "truncate"), ("rounded", "round")):
+        image = quantise(output, replace(CARD, output_rounding=rounding))[0].permute(1, 2, 0)
+        case.check_array(name, image, "data")
+    case.check("the card's rounding", CARD.output_rounding == "truncate", True, "exact")
+
+
+def metric(case):
+    """The registered PSNR and SSIM of the protocol on stored image pairs."""
+    names = {f"{name}_y": f"calculate_{CARD.metric_protocol}_{name}" for name in ("psnr", "ssim")}
+    for index, expected in enumerate(case.meta["cases"]):
+        gt, sr = (case.arrays[f"{name}.{index}"] for name in ("gt", "test"))
+        case.check(f"size of {index}", gt.shape[:2], expected["size"], "exact")
+        for field, name in names.items():
+            value = METRIC_REGISTRY.get(name)(sr[..., ::-1], gt[..., ::-1])
+            case.check(f"{field} of {index}", value, expected[field], "metric")
+        case.check(f"psnr_rgb of {index}", psnr(sr, gt), expected["psnr_rgb"], "metric")
+        if f"y_of_gt.{index}" in case.arrays:
+            case.check_array(f"y_of_gt.{index}", luma_truncated(gt), "data")
+
+
+FAMILIES_BY_NETWORK = {"SPARNet generator": generator, "ResidualBlock": residual_block, "HourGlassBlock": hourglass}
+FAMILIES_BY_PREFIX = {"train_step": train_step, "tensor_to_image": tensor_to_image, "metric_": metric}
