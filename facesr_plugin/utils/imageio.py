@@ -123,17 +123,14 @@ def png_path(folder: str | os.PathLike, name: str) -> Path:
 
 
 def png_paths(inputs: Iterable[Path], folder: str | os.PathLike) -> list[Path]:
-    """Return the output of each input: ``png_path`` with no two alike and none beside its input.
+    """Return the output of each input, ``png_path``, no two alike.
 
     Raises:
-        ValueError: If two inputs have one stem, or an input lies in ``folder``.
+        ValueError: If two inputs have one stem.
     """
-    root = Path(folder).resolve()
     taken: dict[str, Path] = {}
     outputs = []
     for source in inputs:
-        if source.resolve().parent == root or source.absolute().parent == root:
-            raise ValueError(f"the output folder must not be the one of the input {source}. Choose another.")
         output = png_path(folder, source.name)
         other = taken.setdefault(os.path.normcase(output), source)
         if other is not source:
@@ -142,6 +139,18 @@ def png_paths(inputs: Iterable[Path], folder: str | os.PathLike) -> list[Path]:
             )
         outputs.append(output)
     return outputs
+
+
+def check_apart(inputs: Iterable[Path], folder: str | os.PathLike) -> None:
+    """Refuse an output folder that holds an input, which a result could replace.
+
+    Raises:
+        ValueError: If an input lies in ``folder``.
+    """
+    root = Path(folder).resolve()
+    for source in inputs:
+        if root in (source.resolve().parent, source.parent.resolve()):
+            raise ValueError(f"the output folder must not be the one of the input {source}. Choose another.")
 
 
 class _UnsupportedSamplesError(ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesr_plugin.utils.imageio import decode_rgb, list_images, png_path, png_paths, read_image, write_png
+from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_path, png_paths, read_image, write_png
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 
@@ -223,6 +223,9 @@ def test_png_paths_refuses_two_inputs_with_one_stem() -> None:
         png_paths([Path("x/a.jpg"), Path("x/b.png"), Path("x/a.png")], "out")
 
 
-def test_png_paths_refuses_to_write_beside_the_inputs(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="output folder must not be the one of the input"):
-        png_paths([tmp_path / "a.jpg"], tmp_path / "sub" / "..")
+def test_check_apart_refuses_to_write_beside_the_inputs(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    check_apart([tmp_path / "a.jpg"], tmp_path / "sub")
+    for folder in (tmp_path, tmp_path / "sub" / "..", tmp_path / "link"):
+        with pytest.raises(ValueError, match="output folder must not be the one of the input"):
+            check_apart([tmp_path / "a.jpg"], folder)

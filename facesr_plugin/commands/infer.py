@@ -1,0 +1,61 @@
+"""``facesr infer``: restore aligned faces."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, say, warn
+
+if TYPE_CHECKING:
+    from facesr_plugin.inference import Summary
+
+_DESCRIPTION = """\
+Restore aligned faces: every IN (file, folder or glob) becomes OUT/<stem>.png.
+
+A square face of any size is resized to what the network takes (SPARNet: 128 x 128, bicubic) as in the published
+protocol, so give it the small image. Of other shapes the shorter side is, and the longer one follows.
+Files that have a result already are left alone, so an interrupted run continues.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to ``facesr``."""
+    parser = subparsers.add_parser(
+        "infer",
+        help="restore aligned faces",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="image file, folder (without sub-folders) or glob")
+    parser.add_argument("--weights", required=True, metavar="FILE", help=".pth or .safetensors of a generator")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--gt", metavar="DIR", help="ground truth under the same stems: prints PSNR and SSIM")
+    parser.add_argument("--grid", action="store_true", help="write comparison pictures to DIR/grid")
+    add_common(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore the inputs; see ``facesr_plugin.inference``."""
+    from facesr_plugin.inference import plan_jobs, run_jobs
+    from facesr_plugin.pipeline.restorer import load
+
+    jobs = plan_jobs(args.inputs, args.out, gt=args.gt, grid=args.grid, overwrite=args.overwrite)
+    restorer = load(args.weights, args.device, args.precision)
+    summary = run_jobs(jobs, restorer, batch=args.batch, workers=args.workers)
+    _report(summary, args.out, restorer.card.metric_protocol)
+    return EXIT_SOME_FAILED if summary.failures else EXIT_DONE
+
+
+def _report(summary: Summary, out: str, protocol: str) -> None:
+    for failure in summary.failures:
+        warn(f"failed: {failure.source}: {failure.reason}")
+    failed = len(summary.failures)
+    skipped = f", {summary.skipped} had a result (--overwrite restores them again)" if summary.skipped else ""
+    say(f"{summary.restored} restored to {out}{skipped}, {failed} failed")
+    if summary.compared:
+        result, bicubic = summary.means
+        say(f"mean of {summary.compared}, {protocol} protocol:")
+        say(f"  result   PSNR {result.psnr:.2f} dB  SSIM {result.ssim:.4f}")
+        say(f"  bicubic  PSNR {bicubic.psnr:.2f} dB  SSIM {bicubic.ssim:.4f}")

@@ -1,0 +1,232 @@
+"""Restore files of aligned faces: decode ahead in threads, restore in batches, write whole files.
+
+Memory does not grow with the number of files, and a run that was stopped continues where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+import facesr_plugin.metrics  # noqa: F401  registers them
+from facesr_plugin.cards import SystemCard
+from facesr_plugin.pipeline.grid import Comparison, draw_comparison, resize_bicubic
+from facesr_plugin.pipeline.restorer import Restorer
+from facesr_plugin.registry import METRIC_REGISTRY
+from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
+
+GRID_FOLDER = "grid"
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Job(NamedTuple):
+    """One face: its file, its result, and if asked for its ground truth and its comparison picture."""
+
+    source: Path
+    output: Path
+    gt: Path | None
+    grid: Path | None
+    done: bool
+
+
+class Failure(NamedTuple):
+    """A file that could not be restored or compared, and why."""
+
+    source: Path
+    reason: str
+
+
+class Scores(NamedTuple):
+    """PSNR (dB) and SSIM in the form of the system's card."""
+
+    psnr: float
+    ssim: float
+
+
+class Outcome(NamedTuple):
+    """A job that went well: whether it wrote a new result, and the scores of the result and of bicubic."""
+
+    restored: bool
+    scores: tuple[Scores, Scores] | None
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    restored: int = 0
+    skipped: int = 0
+    compared: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    _sums: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
+
+    def note(self, outcome: Outcome | Failure) -> None:
+        """Count one job."""
+        if isinstance(outcome, Failure):
+            self.failures.append(outcome)
+            return
+        self.restored += outcome.restored
+        if outcome.scores:
+            self.compared += 1
+            self._sums += outcome.scores
+
+    @property
+    def means(self) -> tuple[Scores, Scores]:
+        """Mean scores of the results and of bicubic interpolation; only if something was compared."""
+        result, bicubic = (self._sums / self.compared).tolist()
+        return Scores(*result), Scores(*bicubic)
+
+
+class _Face(NamedTuple):
+    """A decoded job. ``lq`` is the input, reduced if it was larger than what the network takes (``fitted``)."""
+
+    job: Job
+    lq: np.ndarray
+    fitted: np.ndarray
+    sr: np.ndarray | None
+    gt: np.ndarray | None
+
+
+def plan_jobs(
+    sources: Iterable[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    gt: str | os.PathLike | None = None,
+    grid: bool = False,
+    overwrite: bool = False,
+) -> list[Job]:
+    """List what has to be done.
+
+    Args:
+        sources: Files, folders (one level) and globs of aligned faces.
+        out: Folder of the results, ``<stem>.png``; comparison pictures go to its sub-folder ``grid``.
+        gt: Ground truth with the stems of the inputs; file, folder or glob.
+        grid: Draw comparison pictures.
+        overwrite: Restore again what has a result.
+
+    Raises:
+        FileNotFoundError: If a source or ``gt`` names nothing.
+        ValueError: If there are no images, two share a stem, a ground truth is missing, or ``out`` holds inputs.
+    """
+    inputs = list(dict.fromkeys(path for source in sources for path in list_images(source)))
+    truths = {} if gt is None else _by_stem(list_images(gt))
+    check_apart([*inputs, *truths.values()], out)
+    missing = [path.stem for path in inputs if gt is not None and path.stem not in truths]
+    if missing:
+        raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
+    grids = png_paths(inputs, Path(out) / GRID_FOLDER) if grid else [None] * len(inputs)
+    return [
+        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite)
+        for source, output, drawing in zip(inputs, png_paths(inputs, out), grids, strict=True)
+    ]
+
+
+def run_jobs(jobs: Sequence[Job], restorer: Restorer, *, batch: int = 16, workers: int = 2) -> Summary:
+    """Do the jobs. A file that fails is noted in the summary and the others go on.
+
+    Args:
+        jobs: From ``plan_jobs``. One with a result is only compared, or left alone if nothing is missing.
+        restorer: Restores the faces.
+        batch: Faces that go through the network at a time.
+        workers: Threads that read and write files, at least one.
+
+    Raises:
+        ValueError: If the network itself fails; see ``Restorer``.
+    """
+    summary = Summary(skipped=sum(job.done for job in jobs))
+    todo = [job for job in jobs if not job.done or job.gt or (job.grid and not job.grid.is_file())]
+    pool = ThreadPoolExecutor(max(workers, 1))
+    try:
+        with tqdm(total=len(todo), unit="face", disable=None) as bar:
+            finishing: list[Future] = []
+            for group in _groups(_map_ahead(pool, partial(_read, restorer), todo, 2 * batch), batch):
+                _collect([future.result() for future in finishing], summary, bar)
+                _collect([item for item in group if isinstance(item, Failure)], summary, bar)
+                faces = _restore(restorer, [item for item in group if isinstance(item, _Face)])
+                finishing = [pool.submit(_finish, restorer.card, face) for face in faces]
+            _collect([future.result() for future in finishing], summary, bar)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return summary
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        if found.setdefault(path.stem, path) is not path:
+            raise ValueError(f"gt must have one picture per stem, got {found[path.stem]} and {path}. Remove one.")
+    return found
+
+
+def _map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+    """Map in order, at most ``depth`` items ahead of the consumer."""
+    waiting: deque[Future] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while group := list(islice(items, size)):
+        yield group
+
+
+def _collect(outcomes: Iterable[Outcome | Failure], summary: Summary, bar: tqdm) -> None:
+    for outcome in outcomes:
+        summary.note(outcome)
+        bar.update()
+
+
+def _read(restorer: Restorer, job: Job) -> _Face | Failure:
+    try:
+        image = decode_rgb(job.source.read_bytes(), "the file")
+        fitted = restorer.fit(image)
+        lq = image if image.size < fitted.size else fitted
+        sr = decode_rgb(job.output.read_bytes(), "the existing result") if job.done else None
+        gt = decode_rgb(job.gt.read_bytes(), "the ground truth") if job.gt else None
+    except (ValueError, OSError) as error:
+        return Failure(job.source, str(error))
+    return _Face(job, lq, fitted, sr, gt)
+
+
+def _restore(restorer: Restorer, faces: list[_Face]) -> list[_Face]:
+    """Add the results of those that have none; at most one batch."""
+    new = iter(restorer([face.fitted for face in faces if face.sr is None], batch=max(len(faces), 1)))
+    return [face._replace(sr=next(new)) if face.sr is None else face for face in faces]
+
+
+def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
+    """Write the result and what was asked for beside it."""
+    job = face.job
+    try:
+        if not job.done:
+            write_png(job.output, face.sr)
+        if face.gt is not None and face.gt.shape != face.sr.shape:
+            wanted, given = (f"{image.shape[1]} x {image.shape[0]}" for image in (face.sr, face.gt))
+            raise ValueError(f"the ground truth must be {wanted} like the result, got {given}")
+        if job.grid:
+            write_png(job.grid, draw_comparison([Comparison(face.lq, face.sr, face.gt)]))
+    except (ValueError, OSError) as error:
+        return Failure(job.source, str(error))
+    return Outcome(not job.done, None if face.gt is None else _compare(card, face))
+
+
+def _compare(card: SystemCard, face: _Face) -> tuple[Scores, Scores]:
+    psnr, ssim = (METRIC_REGISTRY.get(f"calculate_{card.metric_protocol}_{name}") for name in ("psnr", "ssim"))
+    bicubic = resize_bicubic(face.lq, face.sr.shape[:2])
+    sr, baseline, gt = (image[..., ::-1] for image in (face.sr, bicubic, face.gt))  # metrics take BGR, as BasicSR's
+    return Scores(psnr(sr, gt), ssim(sr, gt)), Scores(psnr(baseline, gt), ssim(baseline, gt))

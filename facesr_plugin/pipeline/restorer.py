@@ -1,0 +1,187 @@
+"""Restore aligned faces: image in, image out, with everything that a system's card fixes."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import facesr_plugin.archs  # noqa: F401  registers them
+from facesr_plugin.cards import SystemCard, get_card
+from facesr_plugin.checkpoints import Weights, load_weights
+from facesr_plugin.ops.protocol import normalise, quantise, to_float
+from facesr_plugin.registry import ARCH_REGISTRY
+
+MIN_SIDE = 4
+MAX_ASPECT = 4
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32") -> Restorer:
+    """Read weights (ours, BasicSR's or official ones) and return the restorer of their system.
+
+    Args:
+        weights: ``.pth`` or ``.safetensors`` file of a generator.
+        device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds no generator's weights, or device or precision cannot be had.
+    """
+    found = load_weights(weights)
+    card = get_card(found.system)
+    return Restorer(_build(found, card), card, device, precision)
+
+
+class Restorer:
+    """Restores aligned faces with one network, on one device.
+
+    Args:
+        network: Of the card's system; it is moved to the device and put into eval mode.
+        card: What the network was made for.
+        device: As for ``load``.
+        precision: As for ``load``; below fp32 the weights stay fp32 and ``torch.autocast`` chooses per operation.
+
+    Raises:
+        ValueError: If device or precision cannot be had here.
+    """
+
+    def __init__(self, network: nn.Module, card: SystemCard, device: str = "auto", precision: str = "fp32") -> None:
+        self.card = card
+        self.device = _resolve_device(device)
+        self.precision = precision
+        _check_precision(self.device, precision)
+        self.network = network.to(self.device).eval()
+
+    def fit(self, face: np.ndarray) -> np.ndarray:
+        """Resize a face with Pillow to the size that the network takes: ``fitted_size``.
+
+        Args:
+            face: ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            TypeError: If ``face`` is not a uint8 array.
+            ValueError: If its shape is another, a side is below 4 pixels, or one is over 4 times the other.
+        """
+        _check_face(face)
+        size = fitted_size(face.shape[:2], self.card)
+        if face.shape[:2] == size:
+            return face
+        kernel = self.card.upsampling.kernel if self.card.upsampling else "bicubic"
+        return np.array(Image.fromarray(face).resize(size[::-1], Image.Resampling[kernel.upper()]))
+
+    def __call__(self, faces: np.ndarray | Sequence[np.ndarray], batch: int = 16) -> list[np.ndarray]:
+        """Restore faces of any sizes, aligned as the card's framing says.
+
+        Args:
+            faces: One ``(H, W, 3)`` uint8 RGB image, or several.
+            batch: Largest number of faces that go through the network at a time.
+
+        Returns:
+            One ``(H', W', 3)`` uint8 RGB image per face, in their order: the card's ``gt_size`` for a square face,
+            else the shorter side has it and the longer one follows, rounded to the card's ``size_multiple``.
+
+        Raises:
+            TypeError, ValueError: As from ``fit``.
+            ValueError: If the network's output is not finite, or a batch does not fit into the GPU's memory.
+        """
+        if isinstance(faces, np.ndarray) and faces.ndim == 3:
+            faces = [faces]
+        fitted = [self.fit(face) for face in faces]
+        by_size = defaultdict(list)
+        for index, face in enumerate(fitted):
+            by_size[face.shape].append(index)
+        restored: dict[int, np.ndarray] = {}
+        for same in by_size.values():
+            for start in range(0, len(same), batch):
+                chosen = same[start : start + batch]
+                restored.update(zip(chosen, self._restore(np.stack([fitted[i] for i in chosen])), strict=True))
+        return [restored[index] for index in range(len(fitted))]
+
+    def _restore(self, faces: np.ndarray) -> np.ndarray:
+        """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8."""
+        images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
+        try:
+            output = self._forward(normalise(to_float(images), self.card))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(f"batch {len(faces)} does not fit into the memory of {self.device}. Lower it.") from error
+        if not output.isfinite().all():
+            raise ValueError(f"the network's output is not finite in {self.precision}. Check the weights, or use fp32.")
+        scale = 1 if self.card.upsampling else self.card.scale
+        height, width = (side * scale for side in faces.shape[1:3])
+        output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
+        return quantise(output, self.card).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def _forward(self, images: Tensor) -> Tensor:
+        dtype = _PRECISIONS[self.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return self.network(images).float()
+
+
+def fitted_size(size: tuple[int, int], card: SystemCard) -> tuple[int, int]:
+    """Return the ``(height, width)`` in which a face of this size enters the network.
+
+    The shorter side gets the card's size. The longer one keeps the ratio, rounded to the card's ``size_multiple``.
+    """
+    base = card.gt_size if card.upsampling else card.lq_size
+    shorter, multiple = min(size), card.size_multiple
+    height, width = (base if side == shorter else round(base * side / shorter / multiple) * multiple for side in size)
+    return height, width
+
+
+def _check_face(face: np.ndarray) -> None:
+    if not isinstance(face, np.ndarray) or face.dtype != np.uint8:
+        raise TypeError(f"face must be a uint8 array, got {getattr(face, 'dtype', type(face).__name__)}")
+    if face.ndim != 3 or face.shape[2] != 3:
+        raise ValueError(f"face must have shape (H, W, 3), RGB, got {face.shape}")
+    height, width = face.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"face must be at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}")
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(f"face must be at most {MAX_ASPECT} times as long as wide, got {width} x {height}. Crop it.")
+
+
+def _build(weights: Weights, card: SystemCard) -> nn.Module:
+    """Build the generator that the weights are for, strictly."""
+    if weights.arch != card.arch:
+        raise ValueError(f"{weights.path} must hold a generator of {card.system} ({card.arch}), got {weights.arch}")
+    network = ARCH_REGISTRY.get(weights.arch)(**weights.args)
+    network.load_state_dict(weights.state_dict)
+    return network
+
+
+def _resolve_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N and present here, got {name!r}") from error
+    return device
+
+
+def _check_precision(device: torch.device, precision: str) -> None:
+    """Refuse what this torch cannot compute on this device; some versions would fall back to fp32 with a warning."""
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    dtype = _PRECISIONS[precision]
+    if dtype == torch.float32:
+        return
+    try:
+        with torch.autocast(device.type, dtype=dtype):
+            sample = torch.zeros(1, 1, 3, 3, device=device)
+            done = nn.functional.conv2d(sample, sample).dtype
+    except RuntimeError:
+        done = None
+    if done != dtype:
+        raise ValueError(
+            f"precision {precision} is not available on {device} with torch {torch.__version__}. Use fp32."
+        )
