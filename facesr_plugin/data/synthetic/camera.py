@@ -1,0 +1,183 @@
+"""Orthographic camera: pose of the head, alignment to the frame, and the surface point seen by every pixel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facesr_plugin.data.synthetic.head import ANGLE_LIMIT, Y_BOTTOM, Y_TOP, Surface
+from facesr_plugin.data.synthetic.parameters import Pose
+
+FRAME = 128.0  # side of the frame in units
+_PIVOT_Y = 66.0
+# Where an aligned face has its eyes, nose tip and mouth corners, in units.
+_ALIGNED = np.array([(46.7, 53.0), (81.3, 53.0), (64.0, 73.4), (49.6, 89.6), (78.4, 89.6)])
+_FAR, _NEAR = -45.0, 80.0
+_COARSE_STEP = 2.5
+_FULL_STEPS = 6
+_GRAZING_STEPS = 40
+_REFINEMENTS = 3
+_MIN_STEP, _MAX_STEP = np.float32(0.7), np.float32(4.0)
+_PLANE_WIDTH = 64
+_MISS = -1e3
+
+
+class Camera(NamedTuple):
+    """Maps head points p to frame positions ``(p - pivot) @ rotation.T`` -> ``[:2] @ similarity.T + offset``."""
+
+    rotation: np.ndarray  # (3, 3): head frame -> viewer frame
+    similarity: np.ndarray  # (2, 2)
+    offset: np.ndarray  # (2,)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Project (..., 3) head points to (..., 2) units of the 128 frame, pixel centres at integers."""
+        return self.rotate(points)[..., :2] @ self.similarity.T + self.offset
+
+    def rotate(self, points: np.ndarray) -> np.ndarray:
+        """Return head points in the viewer frame, z towards the viewer."""
+        return (points - (0.0, _PIVOT_Y, 0.0)) @ self.rotation.T
+
+    def rays(self, size: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return the ray of every pixel of a ``size`` image, in the frame of the head.
+
+        Returns:
+            Three ``(size, size)`` float32 planes (x, y, z at depth 0) and the direction ``(3,)`` towards the viewer.
+        """
+        axis = (np.arange(size) + 0.5) * (FRAME / size) - 0.5
+        inverse = np.linalg.inv(self.similarity)
+        to_head = self.rotation[:2].T @ inverse  # (3, 2)
+        shift = (0.0, _PIVOT_Y, 0.0) - to_head @ self.offset
+        planes = [
+            (to_head[i, 0] * axis[None, :] + to_head[i, 1] * axis[:, None] + shift[i]).astype(np.float32)
+            for i in range(3)
+        ]
+        return planes, self.rotation[2]
+
+
+def rotation_matrix(pose: Pose) -> np.ndarray:
+    """Return head frame -> viewer frame: yaw (to the image's right), then pitch (down). Roll is left to the alignment."""
+    yaw, pitch = np.deg2rad((pose.yaw, pose.pitch))
+    turn = np.array([(np.cos(yaw), 0, np.sin(yaw)), (0, 1, 0), (-np.sin(yaw), 0, np.cos(yaw))])
+    nod = np.array([(1, 0, 0), (0, np.cos(pitch), np.sin(pitch)), (0, -np.sin(pitch), np.cos(pitch))])
+    return nod @ turn
+
+
+def aligned_camera(pose: Pose, anchors: np.ndarray) -> Camera:
+    """Choose the similarity that brings five anchors (eyes, nose tip, mouth corners; (5, 3)) to the frame."""
+    rotation = rotation_matrix(pose)
+    flat = ((anchors - (0.0, _PIVOT_Y, 0.0)) @ rotation.T)[:, :2]
+    source, target = flat @ (1, 1j), _ALIGNED @ (1, 1j)
+    centred = source - source.mean()
+    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real
+    factor *= pose.zoom * np.exp(1j * np.deg2rad(pose.roll))
+    offset = target.mean() + complex(*pose.shift) - factor * source.mean()
+    similarity = np.array([(factor.real, -factor.imag), (factor.imag, factor.real)])
+    return Camera(rotation, similarity, np.array((offset.real, offset.imag)))
+
+
+class Hits(NamedTuple):
+    """What every pixel sees: cylinder coordinates and depth, float32 (size, size); ``mask`` is False on the background."""
+
+    mask: np.ndarray
+    angle: np.ndarray
+    y: np.ndarray
+    depth: np.ndarray
+
+    def lookup(self, table: np.ndarray) -> np.ndarray:
+        """Sample a (rows, columns[, channels]) table over the cylinder at every pixel."""
+        rows, columns = table.shape[:2]
+        return sample_cylinder(table, self.angle, self.y, rows, columns)
+
+
+def sample_cylinder(table: np.ndarray, angle: np.ndarray, y: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Sample a table whose columns span the angles and whose rows span the heights (bilinear, edges repeated)."""
+    map_x = (angle + np.float32(ANGLE_LIMIT)) * np.float32((columns - 1) / (2 * ANGLE_LIMIT))
+    map_y = (y - np.float32(Y_TOP)) * np.float32((rows - 1) / (Y_BOTTOM - Y_TOP))
+    return cv2.remap(table, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+class _Field(NamedTuple):
+    """Signed distance along the radius, outside positive, on rays."""
+
+    surface: Surface
+    origin: list[np.ndarray]
+    direction: np.ndarray
+
+    def at(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return distance, angle, y at the given depth of every ray."""
+        x, y, z = (o + np.float32(d) * depth for o, d in zip(self.origin, self.direction, strict=True))
+        angle = np.arctan2(x, z)
+        rows, columns = self.surface.radius.shape
+        return np.sqrt(x * x + z * z) - sample_cylinder(self.surface.radius, angle, y, rows, columns), angle, y
+
+
+def trace(surface: Surface, camera: Camera, size: int) -> Hits:
+    """Find the first point of the surface on every ray: a coarse search, then steps and secants at full size."""
+    coarse_size = max(size // 4, 16)
+    coarse = _coarse_depth(surface, camera, coarse_size)
+    start = cv2.dilate(coarse, np.ones((3, 3), np.uint8))
+    start = cv2.resize(start, (size, size), interpolation=cv2.INTER_NEAREST)
+    field = _Field(surface, *camera.rays(size))
+    depth = np.where(start > _MISS, start + np.float32(_COARSE_STEP), np.float32(_NEAR))
+    return _fine(field, depth.astype(np.float32), start > _MISS)
+
+
+def _coarse_depth(surface: Surface, camera: Camera, size: int) -> np.ndarray:
+    """Return the depth of the first hit on a small grid, or ``_MISS``; (size, size) float32."""
+    origin, direction = camera.rays(size)
+    depths = np.arange(_NEAR, _FAR, -_COARSE_STEP, dtype=np.float32)
+    stacked = [np.tile(plane, (len(depths), 1)) for plane in origin]
+    along = np.repeat(depths, size)[:, None] * np.ones((1, size), np.float32)
+    inside = _Field(surface, stacked, direction).at(along)[0].reshape(len(depths), size, size) < 0
+    first = inside.argmax(axis=0)
+    return np.where(inside.any(axis=0), depths[first], np.float32(_MISS)).astype(np.float32)
+
+
+def _fine(field: _Field, depth: np.ndarray, candidate: np.ndarray) -> Hits:
+    """March from ``depth`` to the surface, then close in on it by bracketed secants."""
+    outside, inside = depth.copy(), np.full_like(depth, np.nan)
+    _march(field, outside, inside, _FULL_STEPS)
+    missing = np.flatnonzero(candidate & np.isnan(inside))
+    if missing.size:
+        rest = _Field(field.surface, [_as_plane(o.ravel()[missing]) for o in field.origin], field.direction)
+        rest_outside = _as_plane(outside.ravel()[missing])
+        rest_inside = np.full_like(rest_outside, np.nan)
+        _march(rest, rest_outside, rest_inside, _GRAZING_STEPS)
+        outside.ravel()[missing] = rest_outside.ravel()[: missing.size]
+        inside.ravel()[missing] = rest_inside.ravel()[: missing.size]
+    mask = candidate & ~np.isnan(inside)
+    return _close_in(field, outside, np.where(mask, inside, outside - 1), mask)
+
+
+def _as_plane(values: np.ndarray) -> np.ndarray:
+    """Fold a vector into rows of ``_PLANE_WIDTH`` (the last value repeated): cv2.remap wants small maps."""
+    return np.pad(values, (0, -values.size % _PLANE_WIDTH), mode="edge").reshape(-1, _PLANE_WIDTH)
+
+
+def _march(field: _Field, outside: np.ndarray, inside: np.ndarray, steps: int) -> None:
+    """Advance the depths ``outside`` in place until the next step would be inside; that one goes to ``inside``."""
+    distance = field.at(outside)[0]
+    for _ in range(steps):
+        depth = outside - np.clip(distance * np.float32(0.55), _MIN_STEP, _MAX_STEP)
+        distance = field.at(depth)[0]
+        running = np.isnan(inside)
+        crossed = running & (distance < 0)
+        inside[crossed] = depth[crossed]
+        running &= ~crossed
+        np.copyto(outside, depth, where=running)
+
+
+def _close_in(field: _Field, outside: np.ndarray, inside: np.ndarray, mask: np.ndarray) -> Hits:
+    outside_distance, inside_distance = field.at(outside)[0], field.at(inside)[0]
+    for _ in range(_REFINEMENTS):
+        share = outside_distance / np.maximum(outside_distance - inside_distance, np.float32(1e-6))
+        depth = outside + (inside - outside) * np.clip(share, np.float32(0.05), np.float32(0.95))
+        distance, angle, y = field.at(depth)
+        below = distance < 0
+        np.copyto(inside, depth, where=below)
+        np.copyto(inside_distance, distance, where=below)
+        np.copyto(outside, depth, where=~below)
+        np.copyto(outside_distance, distance, where=~below)
+    return Hits(mask, angle, y, depth)
