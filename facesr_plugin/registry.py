@@ -74,6 +74,7 @@ _OURS = {
     "MODEL_REGISTRY": MODEL_REGISTRY,
 }
 _PACKAGES = ("archs", "losses", "metrics", "data", "models")
+_reported: set[tuple[str, str]] = set()  # (registry, name) of the warnings given; register() may run more than once
 
 
 def register() -> None:
@@ -97,7 +98,8 @@ def _copy(ours: Registry, theirs: Any) -> None:
         present = theirs._obj_map.get(name)
         if present is None:
             theirs.register(obj)
-        elif present is not obj:
+        elif present is not obj and (ours.name, name) not in _reported:
+            _reported.add((ours.name, name))
             logger.warning(
                 "%s %s of %s is not registered: the name is taken by %s",
                 ours.name,

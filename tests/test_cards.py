@@ -1,0 +1,38 @@
+"""System cards: the facts of each protocol, and their consistency with what is registered."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from facesr_plugin.cards import CARDS, SystemCard, get_card
+
+
+def test_sparnet_card_has_the_published_protocol() -> None:
+    card = get_card("sparnet")
+    assert (card.lq_size, card.scale, card.gt_size) == (16, 8, 128)
+    assert card.mean == card.std == (0.5, 0.5, 0.5)
+    assert card.output_rounding == "truncate"
+
+
+def test_unknown_system_is_an_error_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="system must be one of .*sparnet.*, got 'sparnt'"):
+        get_card("sparnt")
+
+
+def test_cards_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        get_card("sparnet").scale = 4
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.system)
+def test_card_is_consistent(card: SystemCard) -> None:
+    import facesr_plugin.archs  # noqa: F401
+    from facesr_plugin.registry import ARCH_REGISTRY
+
+    assert card.arch in ARCH_REGISTRY
+    assert card.output_rounding in ("truncate", "round")
+    assert card.gt_size % card.size_multiple == 0
+    assert len(card.mean) == len(card.std) == 3
+    assert all(value > 0 for value in card.std)
