@@ -1,0 +1,161 @@
+"""Landmarks of faces in one file format: an npz without pickles.
+
+Arrays: ``names`` (N), ``points`` (N, K, 2) float32 (x, y) in pixels with pixel centres at integers, and optionally
+``visible`` (N, K), ``boxes`` (N, 4) x1 y1 x2 y2, ``score`` (N), ``image_size`` (N, 2) height and width.
+Other arrays are ignored. A name is joined to an LMDB's key by its stem (``key_of``).
+Flip tables: 68 points of iBUG/300-W (the order that JASRNet's code uses; DIC's released table exchanges
+the corners of each eye instead of the eyes), 5 points left eye, right eye, nose, left and right mouth corner.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from facesr_plugin.data.keys import key_of
+from facesr_plugin.utils.files import atomic_write
+
+_SWAPPED_EYES = ([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46])
+_REVERSED_RANGES = ((0, 17), (17, 27), (31, 36), (48, 55), (55, 60), (60, 65), (65, 68))
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Points of N faces.
+
+    Args:
+        names: Of the images, N of them; no two with the same key.
+        points: ``(N, K, 2)`` float32, (x, y) in pixels, pixel centres at integers.
+        visible: ``(N, K)`` bool, or None: all are.
+        boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in pixels.
+        score: ``(N)`` float32.
+        image_size: ``(N, 2)`` int64, height and width in pixels.
+
+    Raises:
+        ValueError: If shapes do not fit, a visible point is not finite, or two names share a key.
+    """
+
+    names: tuple[str, ...]
+    points: np.ndarray
+    visible: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    score: np.ndarray | None = None
+    image_size: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if self.points.ndim != 3 or self.points.shape[0] != count or self.points.shape[2] != 2:
+            raise ValueError(f"points must have shape (N, K, 2) with N = {count} names, got {self.points.shape}")
+        shapes = {
+            "visible": (count, self.num_points),
+            "boxes": (count, 4),
+            "score": (count,),
+            "image_size": (count, 2),
+        }
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+        finite = np.isfinite(self.points).all(-1)
+        if not (finite if self.visible is None else finite | ~self.visible).all():
+            raise ValueError("points must be finite where they are visible, got NaN or infinity")
+        rows = self.rows_by_key()
+        if len(rows) != count:
+            first = next(name for row, name in enumerate(self.names) if rows[key_of(name)] != row)
+            raise ValueError(f"names must have different stems, got {first!r} twice")
+
+    @property
+    def num_points(self) -> int:
+        """Points of one face, K."""
+        return self.points.shape[1]
+
+    def rows_by_key(self) -> dict[str, int]:
+        """Return the row of each image by its key in an LMDB."""
+        return {key_of(name): row for row, name in enumerate(self.names)}
+
+
+_DTYPES = {"points": np.float32, "visible": bool, "boxes": np.float32, "score": np.float32, "image_size": np.int64}
+
+
+def read_landmarks(path: str | os.PathLike) -> Landmarks:
+    """Read a landmark file; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no npz, lacks ``names`` or ``points``, holds pickled objects, or the arrays do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"landmark file {path} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            present = [field.name for field in fields(Landmarks) if field.name in archive.files]
+            arrays = {name: archive[name] for name in present}
+        missing = [name for name in ("names", "points") if name not in arrays]
+        if missing:
+            raise ValueError(f"it lacks the array {missing[0]!r}")
+        return _from_arrays(arrays)
+    except (ValueError, EOFError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"landmark file {path} must be an npz with names (N) and points (N, K, 2): {error}") from error
+
+
+def _from_arrays(arrays: dict[str, np.ndarray]) -> Landmarks:
+    names = arrays["names"]
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise ValueError(f"names must be text of shape (N), got {names.dtype} of shape {names.shape}")
+    text = names.astype(str) if names.dtype.kind == "U" else np.char.decode(names, "utf-8")
+    others = {name: _numbers(name, arrays[name]) for name in arrays if name != "names"}
+    return Landmarks(tuple(str(name) for name in text), **others)
+
+
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be numbers, got {values.dtype}")
+    return np.ascontiguousarray(values, dtype=_DTYPES[name])
+
+
+def write_landmarks(path: str | os.PathLike, landmarks: Landmarks) -> None:
+    """Write a landmark file, whole or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If ``path`` does not end with ``.npz``.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"a landmark file's name must end with .npz, got {path}")
+    arrays = {"names": np.array(landmarks.names, dtype=np.str_)}
+    for name, dtype in _DTYPES.items():
+        value = getattr(landmarks, name)
+        if value is not None:
+            arrays[name] = np.asarray(value, dtype=dtype)
+    atomic_write(path, lambda file: np.savez(file, **arrays))
+
+
+def flip_permutation(num_points: int) -> np.ndarray:
+    """Return which point of the original becomes point k of the mirrored face, ``(K)`` int64; its own inverse.
+
+    Raises:
+        ValueError: If no table is known for this number of points.
+    """
+    if num_points not in _FLIPS:
+        known = ", ".join(str(number) for number in _FLIPS)
+        raise ValueError(f"landmarks must have {known} points to be mirrored, got {num_points}. Set use_hflip: false.")
+    return _FLIPS[num_points].copy()
+
+
+def _flip_68() -> np.ndarray:
+    table = np.arange(68)
+    for first, end in _REVERSED_RANGES:
+        table[first:end] = table[first:end][::-1].copy()
+    left, right = _SWAPPED_EYES
+    table[left], table[right] = right, left
+    return table
+
+
+_FLIPS = {68: _flip_68(), 5: np.array([1, 0, 2, 4, 3])}

@@ -1,0 +1,355 @@
+"""LMDB in BasicSR's format: a writer that survives a kill, and a reader that says what is wrong.
+
+A folder ``X.lmdb`` holds ``data.mdb``, ``lock.mdb`` and ``meta_info.txt`` (lines ``key.png (h,w,c) 1``).
+The writer also keeps ``prepare.json``, the plan of the run. ``meta_info.txt`` is made last, from what the
+database holds, and renamed into place: a folder with a plan and without it is an interrupted run.
+Differs from BasicSR's ``LmdbMaker``: it continues, it grows as needed, and the list never runs ahead of the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import lmdb
+
+from facesr_plugin.utils.files import atomic_write_text
+from facesr_plugin.utils.lmdb_env import close_shared, open_shared
+
+META_FILE = "meta_info.txt"
+PLAN_FILE = "prepare.json"
+SKIPPED_FILE = "skipped.txt"
+LANDMARK_FILE = "landmarks.npz"
+OWN_FILES = (META_FILE, SKIPPED_FILE, LANDMARK_FILE, "data.mdb", "lock.mdb", PLAN_FILE)  # in the order of removal
+COMPRESS_LEVEL = 1
+FIRST_MAP_SIZE = 64 * 2**20
+
+_PNG_HEADER = struct.Struct(">8s4x4sIIBB")
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+
+class MetaEntry(NamedTuple):
+    """One line of ``meta_info.txt``: the key, and the image's ``(height, width, channels)``."""
+
+    key: str
+    shape: tuple[int, int, int]
+
+
+class LmdbWriter:
+    """Write PNG images into ``X.lmdb``; continue what an earlier run with the same plan left.
+
+    Use as a context manager. Leaving it without ``finish`` keeps what was committed, for the next run.
+
+    Args:
+        path: Folder, its name ends with ``.lmdb``.
+        plan: What the content depends on, plain JSON values; a run with another plan does not continue this one.
+        overwrite: Replace a finished or foreign LMDB; an interrupted run with the same plan is still continued.
+        batch: Images per commit: a kill loses at most these.
+        map_size: First size of the map in bytes; it doubles whenever it is full.
+
+    Attributes:
+        keys: Keys that are stored.
+        complete: Whether an earlier run with this plan has finished; then nothing is to be written.
+
+    Raises:
+        FileExistsError: If the folder holds something else, or a run with another plan, and ``overwrite`` is not set.
+        OSError: If another process is writing it, or the disk is full.
+        ValueError: If ``path`` does not end with ``.lmdb``, or an interrupted run is damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        plan: dict[str, Any],
+        *,
+        overwrite: bool = False,
+        batch: int = 256,
+        map_size: int = FIRST_MAP_SIZE,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix != ".lmdb":
+            raise ValueError(f"output must be a folder whose name ends with .lmdb, got {self.path}")
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"{self.path} exists and is not a folder. Choose another output.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        close_shared(self.path)
+        self._batch = batch
+        self._pending: dict[str, bytes] = {}
+        self._environment: lmdb.Environment | None = None
+        self._lock = _lock_folder(self.path)
+        try:
+            self._start(json.loads(json.dumps(plan)), overwrite, map_size)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, plan: dict[str, Any], overwrite: bool, map_size: int) -> None:
+        state = _state_of(self.path, plan)
+        if state is not None and not overwrite:
+            raise FileExistsError(state)
+        finished = (self.path / META_FILE).exists()
+        if overwrite and (state is not None or finished or self._is_damaged()):
+            remove_lmdb(self.path)
+            finished = False
+        self.complete = finished
+        self._plan = plan
+        if not finished:
+            atomic_write_text(self.path / PLAN_FILE, json.dumps(plan, indent=1, sort_keys=True) + "\n")
+        self._environment = _open_for_writing(self.path, map_size)
+        check_whole(self.path, self._environment)
+        with self._environment.begin() as transaction:
+            self.keys = {key.decode("utf-8") for key in transaction.cursor().iternext(values=False)}
+
+    def _is_damaged(self) -> bool:
+        """Whether an interrupted run cannot be continued."""
+        if not (self.path / "data.mdb").exists():
+            return False
+        try:
+            with contextlib.closing(_open_for_writing(self.path, FIRST_MAP_SIZE)) as environment:
+                check_whole(self.path, environment)
+        except ValueError:
+            return True
+        return False
+
+    def __enter__(self) -> LmdbWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def put(self, key: str, png: bytes) -> None:
+        """Store an image under ``key`` with the next commit.
+
+        Args:
+            key: From ``safe_key``.
+            png: Content of a PNG file.
+
+        Raises:
+            OSError: If the disk is full.
+            ValueError: If ``key`` is there already or ``png`` is not a PNG.
+        """
+        if key in self.keys:
+            raise ValueError(f"{self.path} has the key {key!r} already. Each image needs its own name.")
+        png_shape(png, key)
+        self._pending[key] = png
+        self.keys.add(key)
+        if len(self._pending) >= self._batch:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make what was put durable, in a larger map if need be.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        while self._pending:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, value in self._pending.items():
+                        transaction.put(key.encode("utf-8"), value)
+                self._pending = {}
+            except lmdb.MapFullError:
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+            except lmdb.Error as error:
+                raise OSError(
+                    f"cannot write {self.path}: {error}. Make room on the disk; the same command then continues."
+                ) from error
+
+    def finish(self) -> list[MetaEntry]:
+        """Commit, and write ``meta_info.txt`` from what the database holds: from now on it is complete.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self.commit()
+        with self._environment.begin(buffers=True) as transaction:
+            entries = [
+                MetaEntry(str(key, "utf-8"), png_shape(bytes(value[: _PNG_HEADER.size]), str(key, "utf-8")))
+                for key, value in transaction.cursor()
+            ]
+        lines = [f"{key}.png ({h},{w},{c}) {COMPRESS_LEVEL}\n" for key, (h, w, c) in entries]
+        atomic_write_text(self.path / META_FILE, "".join(lines))
+        self.complete = True
+        return entries
+
+    def close(self) -> None:
+        """Release the folder; what was put after the last commit is given up."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class LmdbReader:
+    """Read the images of a finished ``X.lmdb``; picklable, one environment per process and path.
+
+    Args:
+        path: Folder of the LMDB.
+
+    Attributes:
+        entries: Key and shape of every image, in the order of ``meta_info.txt``.
+
+    Raises:
+        FileNotFoundError: If the folder or its data file is missing.
+        ValueError: If ``meta_info.txt`` is missing or wrong, or the data file is cut off or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.entries = read_meta_info(self.path)
+        if not (self.path / "data.mdb").is_file():
+            raise FileNotFoundError(
+                f"{self.path} has no data.mdb. Copy it again, or make it with facesr prepare faces."
+            )
+        stored = check_whole(self.path, self._environment())
+        if stored < len(self.entries):
+            raise ValueError(
+                f"{self.path / META_FILE} lists {len(self.entries)} images, the data has {stored}. "
+                "They do not belong together: copy the LMDB again."
+            )
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the images, in the order of ``meta_info.txt``."""
+        return [entry.key for entry in self.entries]
+
+    def get(self, key: str) -> bytes:
+        """Return the file content stored under ``key``.
+
+        Raises:
+            KeyError: If there is no such key.
+        """
+        with self._environment().begin() as transaction:
+            value = transaction.get(key.encode("utf-8"))
+        if value is None:
+            raise KeyError(f"{self.path} has no key {key!r}. Does its {META_FILE} belong to it?")
+        return value
+
+    def _environment(self) -> lmdb.Environment:
+        try:
+            return open_shared(self.path)
+        except lmdb.Error as error:
+            raise ValueError(f"{self.path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error
+
+
+_REMEDY = "Copy the LMDB again, or make it again with facesr prepare faces --overwrite."
+
+
+def read_meta_info(path: Path) -> list[MetaEntry]:
+    """Read ``meta_info.txt`` of an LMDB; the key is the text before the last dot of the name.
+
+    Raises:
+        FileNotFoundError: If there is no such LMDB.
+        ValueError: If the file is missing, empty or has a line of another form.
+    """
+    meta = path / META_FILE
+    if not path.is_dir():
+        raise FileNotFoundError(f"LMDB {path} does not exist. Make it with facesr prepare faces IN --out {path}")
+    if not meta.is_file():
+        raise ValueError(
+            f"LMDB {path} has no {META_FILE}: it is not finished. Run the facesr prepare command that makes it again."
+        )
+    entries = [_parse_meta_line(line, meta) for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not entries:
+        raise ValueError(f"{meta} must list at least one image, got an empty file. {_REMEDY}")
+    return entries
+
+
+def _parse_meta_line(line: str, meta: Path) -> MetaEntry:
+    try:
+        name, shape, _ = line.rsplit(" ", 2)
+        height, width, channels = (int(side) for side in shape.strip("()").split(","))
+    except ValueError as error:
+        raise ValueError(f"{meta} must have lines 'key.png (h,w,c) 1', got {line!r}. {_REMEDY}") from error
+    return MetaEntry(name.rpartition(".")[0] or name, (height, width, channels))
+
+
+def check_whole(path: Path, environment: lmdb.Environment) -> int:
+    """Check that the data file has every page that LMDB counts on; reading a missing one would kill the process.
+
+    Returns:
+        The number of keys.
+
+    Raises:
+        ValueError: If the file is shorter.
+    """
+    data = path / "data.mdb"
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    size = data.stat().st_size
+    if size < needed:
+        raise ValueError(f"{data} is cut off: it has {size} of {needed} bytes. {_REMEDY}")
+    return environment.stat()["entries"]
+
+
+def png_shape(data: bytes, name: str) -> tuple[int, int, int]:
+    """Return ``(height, width, channels)`` from the head of a PNG file.
+
+    Raises:
+        ValueError: If the data does not begin as a PNG does.
+    """
+    if len(data) >= _PNG_HEADER.size:
+        signature, chunk, width, height, _, colour = _PNG_HEADER.unpack_from(data)
+        if signature == b"\x89PNG\r\n\x1a\n" and chunk == b"IHDR" and colour in _PNG_CHANNELS:
+            return height, width, _PNG_CHANNELS[colour]
+    raise ValueError(f"image {name!r} must be a PNG, got {bytes(data[:8])!r}")
+
+
+def remove_lmdb(path: Path) -> None:
+    """Remove the files of an LMDB and nothing else, the mark of completeness first and the plan last."""
+    close_shared(path)
+    for name in OWN_FILES:
+        (path / name).unlink(missing_ok=True)
+
+
+def _state_of(path: Path, plan: dict[str, Any]) -> str | None:
+    """Say what speaks against writing into the folder, or None: it is new, or holds a run with this plan."""
+    plan_file = path / PLAN_FILE
+    if not plan_file.is_file():
+        if all(entry.name.startswith(f".{PLAN_FILE}.") for entry in path.iterdir()):
+            return None
+        return f"{path} exists and was not made by this command. Choose another output, or replace it with --overwrite."
+    try:
+        found = json.loads(plan_file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = {}
+    if found == plan:
+        return None
+    done = "a finished run" if (path / META_FILE).exists() else "an interrupted run"
+    found = found if isinstance(found, dict) else {}
+    names = [name for name in sorted({*plan, *found}) if plan.get(name) != found.get(name)]
+    differences = "; ".join(f"{name} {found.get(name)!r}, now {plan.get(name)!r}" for name in names)
+    return f"{path} holds {done} with other settings ({differences}). Repeat those, or replace it with --overwrite."
+
+
+def _open_for_writing(path: Path, map_size: int) -> lmdb.Environment:
+    try:
+        return lmdb.open(str(path), map_size=map_size)
+    except lmdb.Error as error:
+        raise ValueError(f"{path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error
+
+
+def _lock_folder(path: Path) -> int | None:
+    """Keep other writers out while this process lives; where the platform has no such lock, LMDB's own must do."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise OSError(f"another process is writing {path}. Wait until it has finished.") from error
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle

@@ -1,0 +1,169 @@
+"""Pure functions that make training pairs: reduction, zoom, mirror; images with their landmarks.
+
+Source: the released SPARNet code, as measured (spec: Pillow on 8-bit RGB throughout). Differs from it in the zoom:
+``official`` draws the window's place for the original size and applies it to the enlarged image, so the right and
+bottom parts are never reached, and leaves the image alone if the enlargement rounds to nothing;
+``corrected`` places the same window anywhere in the enlarged image and always resizes. Random values are
+drawn first (``draw_*``) and passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from facesr_plugin.data.annotations import flip_permutation
+
+ZOOM_MODES = ("official", "corrected")
+_AREA_RANGE = (0.7, 1.0)
+_ASPECT_RANGE = (3 / 4, 4 / 3)
+_TRIES = 10
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class ZoomDraw(NamedTuple):
+    """Random values of one zoom: the enlargement, and the window to cut out of the enlarged image, in its pixels."""
+
+    factor: float
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def resize(image: np.ndarray, size: tuple[int, int], kernel: str = "bicubic") -> np.ndarray:
+    """Resize with Pillow (antialiased).
+
+    Args:
+        image: ``(h, w, 3)`` uint8 RGB.
+        size: ``(height, width)``.
+        kernel: ``bicubic`` or ``bilinear``.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), _FILTERS[kernel]))
+
+
+def make_lq(gt: np.ndarray, scale: int, kernel: str = "bicubic") -> np.ndarray:
+    """Return the published small input of a face.
+
+    Args:
+        gt: ``(H, W, 3)`` uint8 RGB.
+        scale: H and W are multiples of it.
+        kernel: Of the reduction.
+
+    Returns:
+        ``(H / scale, W / scale, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: If a side is not a multiple of ``scale``.
+    """
+    height, width = gt.shape[:2]
+    if height % scale or width % scale:
+        raise ValueError(f"sides of gt must be multiples of scale {scale}, got {height}x{width}")
+    return resize(gt, (height // scale, width // scale), kernel)
+
+
+def hflip(image: np.ndarray) -> np.ndarray:
+    """Mirror ``(H, W, 3)`` left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def hflip_landmarks(points: np.ndarray, width: int) -> np.ndarray:
+    """Mirror points with their image and give each its new index.
+
+    Args:
+        points: ``(K, 2)`` (x, y) in pixels, pixel centres at integers; 68 or 5 points.
+        width: Of the image, in pixels.
+
+    Raises:
+        ValueError: If the number of points has no table.
+    """
+    mirrored = points[flip_permutation(len(points))]
+    mirrored[:, 0] = width - 1 - mirrored[:, 0]
+    return mirrored
+
+
+def draw_zoom(
+    rng: np.random.Generator, size: tuple[int, int], mode: str, zoom_range: tuple[float, float] = (1.0, 1.3)
+) -> ZoomDraw:
+    """Draw a zoom: factor, area and aspect of the window as published, its place as ``mode`` says.
+
+    Args:
+        rng: Source of the random numbers.
+        size: ``(height, width)`` of the image.
+        mode: ``official`` or ``corrected``.
+        zoom_range: Of the enlargement.
+    """
+    factor = float(rng.uniform(*zoom_range))
+    height, width = _draw_window(rng, size)
+    room = size if mode == "official" else _enlarged(size, factor)
+    top = int(rng.integers(0, room[0] - height + 1))
+    left = int(rng.integers(0, room[1] - width + 1))
+    return ZoomDraw(factor, top, left, height, width)
+
+
+def _draw_window(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
+    """Draw height and width of a random resized crop (torchvision's rule) for an image of ``size``."""
+    full_height, full_width = size
+    for _ in range(_TRIES):
+        area = full_height * full_width * rng.uniform(*_AREA_RANGE)
+        aspect = math.exp(rng.uniform(math.log(_ASPECT_RANGE[0]), math.log(_ASPECT_RANGE[1])))
+        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < width <= full_width and 0 < height <= full_height:
+            return height, width
+    aspect = min(max(full_width / full_height, _ASPECT_RANGE[0]), _ASPECT_RANGE[1])
+    return min(full_height, round(full_width / aspect)), min(full_width, round(full_height * aspect))
+
+
+def zoom(image: np.ndarray, draw: ZoomDraw, mode: str) -> np.ndarray:
+    """Enlarge (bilinear), cut the window out, and bring it to the image's size (bicubic): may distort the aspect.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        draw: From ``draw_zoom`` with the same mode.
+        mode: ``official`` leaves the image untouched when ``int(factor * W) == W``; ``corrected`` does not.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    size = image.shape[:2]
+    if _is_untouched(size, draw, mode):
+        return image
+    enlarged = resize(image, _enlarged(size, draw.factor), "bilinear")
+    window = enlarged[draw.top : draw.top + draw.height, draw.left : draw.left + draw.width]
+    return resize(np.ascontiguousarray(window), size, "bicubic")
+
+
+def zoom_landmarks(points: np.ndarray, size: tuple[int, int], draw: ZoomDraw, mode: str) -> np.ndarray:
+    """Move points as ``zoom`` moves the image.
+
+    Args:
+        points: ``(K, 2)`` (x, y) in pixels, pixel centres at integers.
+        size: ``(height, width)`` of the image.
+        draw: As for the image.
+        mode: As for the image.
+    """
+    if _is_untouched(size, draw, mode):
+        return points.copy()
+    enlarged = resize_landmarks(points, size, _enlarged(size, draw.factor))
+    shifted = enlarged - np.array([draw.left, draw.top], dtype=points.dtype)
+    return resize_landmarks(shifted, (draw.height, draw.width), size)
+
+
+def resize_landmarks(points: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
+    """Move ``(..., 2)`` points (x, y) from an image of ``source`` (height, width) to it at ``target`` size."""
+    factors = np.array([target[1] / source[1], target[0] / source[0]], dtype=points.dtype)
+    half = points.dtype.type(0.5)
+    return (points + half) * factors - half
+
+
+def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return int(factor * size[0]), int(factor * size[1])
+
+
+def _is_untouched(size: tuple[int, int], draw: ZoomDraw, mode: str) -> bool:
+    return mode == "official" and int(draw.factor * size[1]) == size[1]
