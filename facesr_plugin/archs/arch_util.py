@@ -64,6 +64,19 @@ def choose(name: str, value: str, known: Iterable[str]) -> str:
     return value.lower()
 
 
+def check_int(name: str, value: int, least: int) -> None:
+    """Refuse anything but an int of at least ``least``.
+
+    Raises:
+        TypeError: If ``value`` is not an int.
+        ValueError: If it is too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 class LayerStyle(NamedTuple):
     """What all layers of a network have in common.
 
@@ -76,6 +89,18 @@ class LayerStyle(NamedTuple):
     norm: str = "none"
     act: str = "none"
     spectral_norm: bool = False
+
+    @classmethod
+    def from_names(cls, norm_type: str, relu_type: str, spectral_norm: bool) -> LayerStyle:
+        """Check the options of a network.
+
+        Raises:
+            TypeError: If ``spectral_norm`` is not a bool.
+            ValueError: If a name is unknown.
+        """
+        if not isinstance(spectral_norm, bool):
+            raise TypeError(f"spectral_norm must be true or false, got {spectral_norm!r}")
+        return cls(choose("norm_type", norm_type, NORMS), choose("relu_type", relu_type, ACTIVATIONS), spectral_norm)
 
     @property
     def plain(self) -> LayerStyle:

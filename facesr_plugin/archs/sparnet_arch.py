@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import ACTIVATIONS, NORMS, ConvLayer, LayerStyle, choose, init_weights
+from facesr_plugin.archs.arch_util import ACTIVATIONS, NORMS, ConvLayer, LayerStyle, check_int, choose, init_weights
 from facesr_plugin.registry import ARCH_REGISTRY
 
 ATTENTIONS = ("spar", "spar3d")
@@ -124,11 +124,7 @@ def _plan(
 
 def _check_sizes(sizes: dict[str, int]) -> None:
     for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        least = 0 if name == "res_depth" else 1
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_int(name, value, least=0 if name == "res_depth" else 1)
     for small, large in (("min_ch", "max_ch"), ("min_feat_size", "in_size"), ("min_feat_size", "out_size")):
         if sizes[small] > sizes[large]:
             raise ValueError(f"{small} must be at most {large} ({sizes[large]}), got {sizes[small]}")
@@ -190,10 +186,7 @@ class SPARNet(nn.Module):
         sizes |= {"min_feat_size": min_feat_size, "res_depth": res_depth, "bottleneck_size": bottleneck_size}
         _check_sizes(sizes)
         plan = _plan(**sizes)
-        if not isinstance(spectral_norm, bool):
-            raise TypeError(f"spectral_norm must be true or false, got {spectral_norm!r}")
-        norm, act = choose("norm_type", norm_type, NORMS), choose("relu_type", relu_type, ACTIVATIONS)
-        style = LayerStyle(norm, act, spectral_norm)
+        style = LayerStyle.from_names(norm_type, relu_type, spectral_norm)
         unit = partial(FaceAttentionUnit, style=style, attention=choose("att_name", att_name, ATTENTIONS))
         self.out_size = out_size
         self.min_size = 2 ** (plan.depth + 1) + 1  # reflection padding needs two pixels in the innermost features

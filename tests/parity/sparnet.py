@@ -8,17 +8,25 @@ import torch
 
 from facesr_plugin.archs.arch_util import LayerStyle
 from facesr_plugin.archs.sparnet_arch import AttentionHourglass, FaceAttentionUnit
+from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import from_official, to_official
+from facesr_plugin.checkpoints.keymap import KeyMap, Rule, nest
 from facesr_plugin.checkpoints.sparnet import GENERATOR_KEYS
+from facesr_plugin.data.transforms import ZoomDraw, make_lq, zoom
 from facesr_plugin.metrics.image_metric import psnr
 from facesr_plugin.ops.color import luma_truncated
-from facesr_plugin.ops.protocol import quantise
+from facesr_plugin.ops.protocol import prepare_input, quantise, to_float
+from facesr_plugin.ops.resize import resize_pil
 from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from parity.recipes import assignments, count_rounds, evaluate, take_slice
 from parity.weights import fill_official
 
 CARD = get_card("sparnet")
+_CONV = (Rule("conv", "conv2d"), Rule("act", "relu.func"), Rule("norm", "norm.norm"))
+_LAYERS = (Rule("scales.{i}.layers.{j}", "D_pool.{i}.model.{j}"), Rule("scales.{i}.score", "D_pool.{i}.score_out"))
+DISCRIMINATOR_KEYS = KeyMap(nest(_LAYERS, _CONV))
+_DISCRIMINATOR_ARGS = {"num_D": "num_d"}
 
 
 # Networks
@@ -33,7 +41,7 @@ def generator(case):
     case.check("num_parameters", sum(value.numel() for value in net.parameters()), meta["num_parameters"], "exact")
     case.check("num_state_entries", len(net.state_dict()), meta["num_state_entries"], "exact")
     maps = _hook_attention(net)
-    out = _run(case, net, converted.state_dict)
+    out = _run(case, net, converted.state_dict).numpy()
     case.check("shape of out", out.shape, meta["output_full_shape"], "exact")
     case.check_array("out", take_slice(out, meta["output_slice"]), "network")
     for name, shape, text in meta["attention_arrays"]:
@@ -69,10 +77,32 @@ def hourglass(case):
     """The attention branch alone; ``out`` is the input times the map."""
     arguments = case.meta["constructor"]
     block = AttentionHourglass(arguments["c_in"], arguments["c_out"], _style(case), depth=arguments["depth"])
-    attention = _run(case, block, _block_weights(case, "encoder.1.att_func."))
+    attention = _run(case, block, _block_weights(case, "encoder.1.att_func.")).numpy()
     case.check_array("att", attention, "block")
     case.check_array("out", _input(case).numpy() * attention, "block")
     _check_after(case, block, "encoder.1.att_func.")
+
+
+def discriminator(case):
+    """Multi-scale discriminators: scores, features, the image pyramid; vectors of spectral norm after a forward."""
+    arguments = {_DISCRIMINATOR_ARGS.get(name, name): value for name, value in case.meta["constructor"].items()}
+    net = SPARNetDiscriminator(**arguments, spectral_norm=case.meta["spectral_norm"] is not None)
+    case.check("num_parameters", sum(v.numel() for v in net.parameters()), case.meta["num_parameters"], "exact")
+    images = []
+    for scale in net.scales:
+        scale.register_forward_pre_hook(lambda _module, inputs: images.append(inputs[0].numpy()))
+    judgements = _run(case, net, DISCRIMINATOR_KEYS.to_ours(_weights(case)))
+    full = {f"input.{i}": value for i, value in enumerate(images)}
+    for i, judgement in enumerate(judgements):
+        full[f"score.{i}"] = judgement.score.numpy()
+        full |= {f"feat.{i}.{j}": value.numpy() for j, value in enumerate(judgement.features)}
+    slices = {name: (shape, text) for name, shape, text, *_ in case.meta["features"]}
+    for name in case.arrays:
+        if not name.startswith("after."):
+            shape, text = slices.get(name, (full[name].shape, "full"))
+            case.check(f"shape of {name}", full[name].shape, shape, "exact")
+            case.check_array(name, take_slice(full[name], text), "network")
+    _check_after(case, net, keys=DISCRIMINATOR_KEYS)
 
 
 def _style(case):
@@ -116,7 +146,7 @@ def _run(case, module, weights):
     module.load_state_dict(weights)
     module.train(mode == "train")
     with torch.no_grad():
-        return module(_input(case)).numpy()
+        return module(_input(case))
 
 
 def _check_statistics(case, out):
@@ -130,12 +160,12 @@ def _check_statistics(case, out):
             case.check(f"output_stats.{name}", actual[name], expected, "statistics")
 
 
-def _check_after(case, module, prefix=""):
+def _check_after(case, module, prefix="", keys=GENERATOR_KEYS):
     """Compare ``after.<official key>`` with the buffers after the forward."""
     state = module.state_dict()
     for name in case.arrays:
         if name.startswith("after."):
-            (key,) = GENERATOR_KEYS.to_ours({prefix + name.removeprefix("after."): None})
+            (key,) = keys.to_ours({prefix + name.removeprefix("after."): None})
             case.check_array(name, state[key.removeprefix(prefix.replace("att_func", "attention"))], "network")
 
 
@@ -147,11 +177,13 @@ def train_step(case):
     from helpers.training import build_model  # BasicSR
 
     meta = case.meta
-    if meta["hyper"]["loss"] != "mean |sr - hr|":
-        raise ValueError(f"hyper.loss must be mean |sr - hr|, got {meta['hyper']['loss']!r}")
+    if meta["hyper"].get("loss") != "mean |sr - hr|":
+        raise ValueError(f"hyper.loss must be mean |sr - hr|, got {meta['hyper'].get('loss')!r}")
     optimiser = {"type": "Adam", "lr": meta["hyper"]["lr"], "betas": meta["hyper"]["betas"]}
     losses = {"pixel_opt": {"type": "L1Loss", "loss_weight": 1.0}}
     model = build_model("SPARNetModel", {"type": "SPARNet", **meta["generator"]}, {"optim_g": optimiser, **losses})
+    for name in ("lr", "betas"):  # three steps hardly show beta2
+        case.check(f"optimiser's {name}", model.optimizer_g.defaults[name], meta["hyper"][name], "exact")
     shapes = {key: tuple(value.shape) for key, value in _official_state(case, model.net_g).items()}
     filled = fill_official(shapes.items(), seed=int(re.search(r"seed (\d+)", meta["fill"])[1]))
     model.net_g.load_state_dict(from_official(case.system, filled, meta["generator"]).state_dict)
@@ -204,6 +236,49 @@ def tensor_to_image(case):
     case.check("the card's rounding", CARD.output_rounding == "truncate", True, "exact")
 
 
+def lr_pairs(case):
+    """Small input, enlarged input, its normalised form, and the zoom with given draws; all from a rebuilt image."""
+    meta = case.meta
+    if meta["tensor"] != "(uint8 / 255 - 0.5) / 0.5, CHW, RGB":
+        raise ValueError(f"the tensor's formula is not known: {meta['tensor']!r}")
+    photos = {}
+    for index, part in enumerate(meta["cases"]):
+        name, photo = _rebuild_photo(part["hr"], meta["seed"])
+        photos[name] = photo
+        if name in case.arrays:
+            case.check_array(name, photo, "data")
+        lq = make_lq(photo, part["scale"])
+        case.check_array(f"lr.{index}", lq, "data")
+        prepared = prepare_input(to_float(_to_batch(lq)), CARD, photo.shape[:2])
+        enlarged = quantise(prepared, replace(CARD, output_rounding="round"))[0].permute(1, 2, 0).numpy()
+        stride = part["up_stride"]
+        case.check_array(f"up.{index}", enlarged[::stride, ::stride], "data")
+        case.check(f"mean of up.{index}", enlarged.mean(), part["up_mean"], "statistics")
+        expected = (_to_batch(enlarged).to(torch.float32) / 255 - 0.5) / 0.5
+        case.check(f"tensor of up.{index}", prepared, expected, "data")
+    if "zoom" in meta:
+        zoomed = meta["zoom"]
+        source = photos[zoomed["source"]]
+        draw = ZoomDraw(zoomed["scale_factor"], **zoomed["crop"])
+        case.check("enlarged size", [int(draw.factor * side) for side in source.shape[:2]], zoomed["resized"], "exact")
+        case.check_array("zoom.0", zoom(source, draw, "official"), "data")
+
+
+def _rebuild_photo(text, seed):
+    """Return name and pixels of ``PIL bicubic resize to 128x128 of floor(256*uniform('hr.0', (16,16,3), seed))``."""
+    found = re.fullmatch(r"PIL (bicubic|bilinear) resize to (\d+)x(\d+) of (.+)", text)
+    if found is None:
+        raise ValueError(f"no recipe of a photo: {text!r}")
+    blocks = evaluate(found[4], {"seed": seed}).astype(np.uint8)
+    photo = resize_pil(_to_batch(blocks), (int(found[3]), int(found[2])), found[1])
+    return re.search(r"uniform\('([^']+)'", text)[1], photo[0].permute(1, 2, 0).numpy()
+
+
+def _to_batch(image):
+    """Turn (H, W, 3) uint8 into (1, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+
+
 def metric(case):
     """The registered PSNR and SSIM of the protocol on stored image pairs."""
     names = {f"{name}_y": f"calculate_{CARD.metric_protocol}_{name}" for name in ("psnr", "ssim")}
@@ -218,5 +293,15 @@ def metric(case):
             case.check_array(f"y_of_gt.{index}", luma_truncated(gt), "data")
 
 
-FAMILIES_BY_NETWORK = {"SPARNet generator": generator, "ResidualBlock": residual_block, "HourGlassBlock": hourglass}
-FAMILIES_BY_PREFIX = {"train_step": train_step, "tensor_to_image": tensor_to_image, "metric_": metric}
+FAMILIES_BY_NETWORK = {
+    "SPARNet generator": generator,
+    "ResidualBlock": residual_block,
+    "HourGlassBlock": hourglass,
+    "MultiScaleDiscriminator": discriminator,
+}
+FAMILIES_BY_PREFIX = {
+    "train_step": train_step,
+    "tensor_to_image": tensor_to_image,
+    "metric_": metric,
+    "data_lr_pairs": lr_pairs,
+}
