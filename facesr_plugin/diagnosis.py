@@ -99,6 +99,7 @@ def _describe_patches() -> tuple[bool, list[str]]:
             return False, [f"PROBLEM: import basicsr fails: {error!r}"]
     problems = [f"PROBLEM: {warning.message}" for warning in caught if "facesr_plugin" in str(warning.message)]
     states = compat.apply()
+    problems += [f"PROBLEM: repair {name} {state}" for name, state in states.items() if state.startswith("failed")]
     lines = [f"  {patch.name:20s} {states[patch.name]:20s} {patch.reason}" for patch in compat.PATCHES]
     return not problems, ["repairs of BasicSR:", *lines, *problems]
 

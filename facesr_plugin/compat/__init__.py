@@ -6,6 +6,8 @@ A repair is applied only where its defect is present. ``FACESR_COMPAT=off`` drop
 
 from __future__ import annotations
 
+import logging
+
 from _facesr_autoload import compat_enabled
 from facesr_plugin.compat import launch, lmdb_reopen, lmdb_writer, loader, resume, torchvision_alias
 from facesr_plugin.compat.patch import Patch
@@ -22,6 +24,8 @@ PATCHES: tuple[Patch, ...] = (
     lmdb_writer.LMDB_WRITER,
 )
 
+logger = logging.getLogger("basicsr.facesr")
+
 _state: dict[str, str] = {}
 
 
@@ -29,7 +33,8 @@ def apply() -> dict[str, str]:
     """Apply every repair whose defect is present; BasicSR must be imported. Idempotent.
 
     Returns:
-        State by name: ``applied``, ``not needed`` or ``off (FACESR_COMPAT)``.
+        State by name: ``applied``, ``not needed``, ``off (FACESR_COMPAT)``, or ``failed: ...`` with a warning in the
+        log where a BasicSR of another version lacks what a repair takes hold of; the others are applied all the same.
     """
     for patch in PATCHES:
         if patch.name not in _state:
@@ -40,7 +45,16 @@ def apply() -> dict[str, str]:
 def _apply_one(patch: Patch) -> str:
     if not compat_enabled(patch.name):
         return "off (FACESR_COMPAT)"
-    if not patch.needed():
-        return "not needed"
-    patch.apply()
+    try:
+        if not patch.needed():
+            return "not needed"
+        patch.apply()
+    except (AttributeError, ImportError) as error:
+        logger.warning(
+            "repair %s does not fit this BasicSR: %s. Report it, or set FACESR_COMPAT=-%s",
+            patch.name,
+            error,
+            patch.name,
+        )
+        return f"failed: {error}"
     return "applied"

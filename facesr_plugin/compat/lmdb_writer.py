@@ -7,7 +7,7 @@ from typing import Any
 
 from facesr_plugin.compat.patch import Patch, names_in, rebind
 
-# LMDB reserves address space, not disk: the file grows with its content. One tebibyte is what BasicSR's LmdbMaker takes.
+# LMDB reserves address space, not disk: the file grows with its content. One tebibyte, like BasicSR's LmdbMaker.
 MAP_SIZE = 1024**4
 
 
