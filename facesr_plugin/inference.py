@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import facesr_plugin.metrics  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard
-from facesr_plugin.pipeline.grid import Comparison, draw_comparison, resize_bicubic
+from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.registry import METRIC_REGISTRY
 from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
@@ -219,7 +219,7 @@ def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
             wanted, given = (f"{image.shape[1]} x {image.shape[0]}" for image in (face.sr, face.gt))
             raise ValueError(f"the ground truth must be {wanted} like the result, got {given}")
         if job.grid:
-            write_png(job.grid, draw_comparison([Comparison(face.lq, face.sr, face.gt)]))
+            write_png(job.grid, comparison_grid([Comparison(face.lq, face.sr, face.gt)]))
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return Outcome(not job.done, None if face.gt is None else _compare(card, face))

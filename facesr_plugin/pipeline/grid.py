@@ -26,13 +26,13 @@ def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _resize(image, size, Image.Resampling.BICUBIC)
 
 
-def draw_comparison(rows: Sequence[Comparison]) -> np.ndarray:
+def comparison_grid(rows: Sequence[Comparison]) -> np.ndarray:
     """Draw the rows under captions, every cell of one size and pixel for pixel (only the input is enlarged).
 
     The input is enlarged with nearest, to show its pixels; one that is larger than the result is reduced with bicubic.
 
     Args:
-        rows: At least one. Results of different sizes are centred in their cells.
+        rows: At least one ``Comparison`` (or plain tuple). Results of different sizes are centred in their cells.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB on white.
@@ -42,6 +42,7 @@ def draw_comparison(rows: Sequence[Comparison]) -> np.ndarray:
     """
     if not rows:
         raise ValueError("rows must hold at least one comparison, got none")
+    rows = [Comparison(*row) for row in rows]
     table = [_cells(row) for row in rows]
     titles = _titles(rows)
     height, width = (max(row.sr.shape[axis] for row in rows) for axis in (0, 1))

@@ -175,6 +175,8 @@ def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the orientation of the metadata; metadata that cannot be read has none."""
+    if image.format == "TIFF":  # Pillow has turned it while loading
+        return image
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:  # damaged metadata does not make the pixels unreadable

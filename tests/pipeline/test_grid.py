@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from facesr_plugin.pipeline.grid import Comparison, draw_comparison, resize_bicubic
+from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
 
 
 def flat(height: int, width: int, colour: tuple[int, int, int]) -> np.ndarray:
@@ -22,32 +22,32 @@ def rows_of(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((picture == colour).all(-1).any(1).sum())
 
 
-def test_draw_comparison_shows_every_picture_whole() -> None:
-    picture = draw_comparison([ROW, ROW])
+def test_comparison_grid_shows_every_picture_whole() -> None:
+    picture = comparison_grid([ROW, ROW])
     assert picture.dtype == np.uint8
     assert columns_of(picture, RED) == 2 * 96  # input and bicubic
     assert columns_of(picture, GREEN) == columns_of(picture, BLUE) == 96
     assert rows_of(picture, RED) == rows_of(picture, GREEN) == 2 * 32
 
 
-def test_draw_comparison_leaves_out_a_column_without_ground_truth() -> None:
-    with_gt, without = draw_comparison([ROW]), draw_comparison([ROW._replace(gt=None)])
+def test_comparison_grid_leaves_out_a_column_without_ground_truth() -> None:
+    with_gt, without = comparison_grid([ROW]), comparison_grid([ROW._replace(gt=None)])
     assert without.shape[1] == (with_gt.shape[1] - 8) * 3 // 4 + 8
     assert columns_of(without, BLUE) == 0
 
 
-def test_draw_comparison_enlarges_the_input_by_nearest_and_bicubic_beside_it() -> None:
+def test_comparison_grid_enlarges_the_input_by_nearest_and_bicubic_beside_it() -> None:
     lq = np.random.default_rng(0).integers(0, 200, (4, 4, 3), np.uint8)
-    picture = draw_comparison([Comparison(lq, flat(128, 128, GREEN))])
+    picture = comparison_grid([Comparison(lq, flat(128, 128, GREEN))])
     top = picture.shape[0] - 8 - 128
     np.testing.assert_array_equal(picture[top : top + 128, 8:136], lq.repeat(32, 0).repeat(32, 1))
     expected = np.asarray(Image.fromarray(lq).resize((128, 128), Image.BICUBIC))
     np.testing.assert_array_equal(picture[top : top + 128, 144:272], expected)
 
 
-def test_draw_comparison_centres_results_of_other_sizes() -> None:
+def test_comparison_grid_centres_results_of_other_sizes() -> None:
     rows = [Comparison(flat(4, 4, RED), flat(size, 128, GREEN)) for size in (64, 32)]
-    picture = draw_comparison(rows)
+    picture = comparison_grid(rows)
     green = (picture[:, -20] == GREEN).all(-1)
     assert rows_of(picture, GREEN) == 96
     assert not green[-8 - 16 :].any()
@@ -55,11 +55,11 @@ def test_draw_comparison_centres_results_of_other_sizes() -> None:
 
 
 @pytest.mark.parametrize("font", ["new", "bitmap"])
-def test_draw_comparison_does_not_clip_captions(font: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_grid_does_not_clip_captions(font: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if font == "bitmap":  # Pillow before 10.1
         bitmap = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()
         monkeypatch.setattr(ImageFont, "load_default", lambda: bitmap)
-    picture = draw_comparison([Comparison(flat(4, 4, RED), flat(8, 8, GREEN), flat(8, 8, BLUE))])
+    picture = comparison_grid([Comparison(flat(4, 4, RED), flat(8, 8, GREEN), flat(8, 8, BLUE))])
     header = picture[: -8 - 8]
     ink = (header < 128).all(-1)
     columns = ink.any(0)
@@ -69,11 +69,11 @@ def test_draw_comparison_does_not_clip_captions(font: str, monkeypatch: pytest.M
     assert not ink[-3:].any()
 
 
-def test_draw_comparison_refuses_no_rows_and_other_sizes() -> None:
+def test_comparison_grid_refuses_no_rows_and_other_sizes() -> None:
     with pytest.raises(ValueError, match="rows must hold at least one comparison"):
-        draw_comparison([])
+        comparison_grid([])
     with pytest.raises(ValueError, match=r"gt must have the size of its result \(32, 96\), got \(32, 32\)"):
-        draw_comparison([ROW._replace(gt=flat(32, 32, BLUE))])
+        comparison_grid([ROW._replace(gt=flat(32, 32, BLUE))])
 
 
 def test_resize_bicubic_is_pillows() -> None:
