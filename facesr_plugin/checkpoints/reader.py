@@ -16,6 +16,9 @@ from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.torch_file import ZIP_ERRORS, read_legacy, read_zip
 
 _ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_END_MAGIC = b"PK\x05\x06"
+_ZIP_END_BYTES = 22
+_ZIP64_COUNT = 0xFFFF
 _PICKLE_MAGIC = b"\x80"
 _TAR_MAGIC = b"ustar"
 
@@ -68,20 +71,31 @@ def _read(file: Path, stubs: Collection[str]) -> Content:
         raise UnsupportedCheckpointError("the file is empty")
     if head.startswith(_ZIP_MAGIC):
         return Content(_read_archive(file, stubs), {})
+    if looks_like_safetensors(file):  # before pickles: the length that it starts with may have their first byte
+        return Content(*read_safetensors(file))
     if head.startswith(_PICKLE_MAGIC):
         return Content(read_legacy(file, stubs), {})
     if head[257:262] == _TAR_MAGIC:
         raise UnsupportedCheckpointError("it has the tar form of torch < 0.1.10. Save it again with a newer torch")
-    if looks_like_safetensors(file):
-        return Content(*read_safetensors(file))
     raise UnsupportedCheckpointError("it is none of: .pth/.pt of torch.save, .safetensors, .npz; or it is damaged")
 
 
 def _read_archive(file: Path, stubs: Collection[str]) -> Any:
     try:
         with zipfile.ZipFile(file) as archive:
+            _check_count(file, archive)
             return read_npz(file, archive) if is_npz(archive) else read_zip(file, archive, stubs)
     except UnsupportedCheckpointError:
         raise
     except ZIP_ERRORS as error:
         raise UnsupportedCheckpointError(f"its zip archive is damaged or truncated: {str(error)[:160]}") from error
+
+
+def _check_count(file: Path, archive: zipfile.ZipFile) -> None:
+    """Compare the number of members with the one in the archive's last record, which zipfile does not read."""
+    with file.open("rb") as stream:
+        stream.seek(-_ZIP_END_BYTES, os.SEEK_END)
+        end = stream.read()
+    count = int.from_bytes(end[10:12], "little")
+    if end[:4] != _ZIP_END_MAGIC or count not in (len(archive.infolist()), _ZIP64_COUNT):
+        raise UnsupportedCheckpointError("its zip archive is damaged: the list of members is not whole")

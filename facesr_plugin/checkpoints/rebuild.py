@@ -20,7 +20,7 @@ from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.unpickle import Global, set_items
 
 MAX_DEPTH = 64
-MAX_NODES = 2_000_000
+MAX_NODES = 200_000
 MAX_DIMENSIONS = 16
 
 _STORAGE_DTYPES = {

@@ -168,7 +168,7 @@ def _legacy_persistent_load(pid: Any, storages: StorageTable) -> Any:
 
 
 def _legacy_storages(file: BinaryIO, keys: Any, storages: StorageTable, size: int) -> dict[Storage, Any]:
-    if type(keys) is not list or len(set(keys)) != len(keys) or set(keys) != set(storages.declared):
+    if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages.declared):
         raise UnsupportedCheckpointError("its list of storages does not agree with its tensors")
     tensors = {}
     for key in keys:
