@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -161,6 +162,12 @@ class LmdbWriter:
                 raise OSError(
                     f"cannot write {self.path}: {error}. Make room on the disk; the same command then continues."
                 ) from error
+
+    def images(self) -> Iterator[tuple[str, bytes]]:
+        """Yield key and PNG of what is committed, in the order of the keys."""
+        with self._environment.begin() as transaction:
+            for key, value in transaction.cursor():
+                yield key.decode("utf-8"), value
 
     def finish(self) -> list[MetaEntry]:
         """Commit, and write ``meta_info.txt`` from what the database holds: from now on it is complete.

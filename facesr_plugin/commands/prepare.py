@@ -1,0 +1,115 @@
+"""``facesr prepare``: photographs of faces, or drawn ones, to what training reads."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facesr_plugin.utils.cliargs import add_common, non_negative_int, positive_int, say, warn
+
+if TYPE_CHECKING:
+    from facesr_plugin.data.prepare import Report
+
+_FACES = """\
+Write square faces into an LMDB in BasicSR's format (data.mdb, meta_info.txt). The keys are the files' names without
+extension; in them every byte other than letters, digits, _ - ~ is written %XX.
+
+With --train-list and/or --val-list, OUT itself is not written: X.lmdb becomes X_train.lmdb and X_val.lmdb, which hold
+the images that the lists name; others are left out.
+
+A run that was stopped, even killed, continues when the same command is given again. Images that cannot be used are
+listed in OUT/skipped.txt, and the exit status is 1."""
+
+_SYNTHETIC = """\
+Draw faces with exact 68-point landmarks: no download, no photograph of a real person. OUT is a folder of PNG files
+with landmarks.npz, or X.lmdb with landmarks.npz inside. With --val M there are N faces for training and M others:
+OUT/train and OUT/val, or X_train.lmdb and X_val.lmdb. The same seed gives the same faces. A run that was stopped
+continues when the same command is given again."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the ``facesr`` parser."""
+    parser = subparsers.add_parser("prepare", help="make training data", description="Make training data.")
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    _add_faces(kinds)
+    _add_synthetic(kinds)
+
+
+def _add_faces(kinds: Any) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = kinds.add_parser("faces", help="images to LMDB", description=_FACES, formatter_class=raw)
+    parser.add_argument(
+        "source", metavar="IN", type=Path, help="folder, .zip, or .txt list of images (JPEG, PNG, WebP)"
+    )
+    parser.add_argument("--out", metavar="X.lmdb", type=Path, required=True, help="LMDB to write")
+    parser.add_argument("--size", type=positive_int, default=128, metavar="S", help="side in pixels (default: 128)")
+    parser.add_argument(
+        "--crop",
+        default="none",
+        metavar="none|center|celeba178|box:MARGIN",
+        help="none: the images are square faces; center: largest centred square; celeba178: centred 178x178 of "
+        "CelebA's aligned images; box:MARGIN: square about each face of --landmarks, its longer side enlarged by "
+        "MARGIN (such as 0.3) at each end (default: none)",
+    )
+    parser.add_argument("--kernel", choices=["bicubic", "bilinear"], default="bicubic", help="(default: bicubic)")
+    parser.add_argument("--train-list", metavar="FILE", type=Path, help="names of the images of X_train.lmdb")
+    parser.add_argument("--val-list", metavar="FILE", type=Path, help="names of the images of X_val.lmdb")
+    parser.add_argument(
+        "--landmarks",
+        metavar="FILE.npz",
+        type=Path,
+        help="points of the faces in IN; those of the crops are written to OUT/landmarks.npz",
+    )
+    add_common(parser, "workers", "overwrite")
+    parser.set_defaults(func=run_faces)
+
+
+def _add_synthetic(kinds: Any) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = kinds.add_parser("synthetic", help="drawn faces", description=_SYNTHETIC, formatter_class=raw)
+    parser.add_argument("--out", metavar="DIR|X.lmdb", type=Path, required=True, help="where to write")
+    parser.add_argument("--num", type=positive_int, required=True, metavar="N", help="number of faces")
+    parser.add_argument("--val", type=positive_int, metavar="M", help="number of other faces, for validation")
+    parser.add_argument("--size", type=positive_int, default=128, metavar="S", help="side in pixels (default: 128)")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="(default: 0)")
+    add_common(parser, "workers", "overwrite")
+    parser.set_defaults(func=run_synthetic)
+
+
+def run_faces(args: argparse.Namespace) -> int:
+    """Make one or two LMDBs; return 1 if images were left out."""
+    from facesr_plugin.data.prepare import FaceRecipe, prepare_faces
+
+    reports = prepare_faces(
+        args.source,
+        args.out,
+        FaceRecipe(args.size, args.crop, args.kernel),
+        train_list=args.train_list,
+        val_list=args.val_list,
+        landmarks=args.landmarks,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )
+    for report in reports:
+        _tell(report)
+    return int(any(report.skipped for report in reports))
+
+
+def run_synthetic(args: argparse.Namespace) -> int:
+    """Draw the faces."""
+    from facesr_plugin.data.prepare_synthetic import prepare_synthetic
+
+    for report in prepare_synthetic(
+        args.out, args.num, args.size, seed=args.seed, val=args.val, workers=args.workers, overwrite=args.overwrite
+    ):
+        _tell(report)
+    return 0
+
+
+def _tell(report: Report) -> None:
+    say(f"{report.path}: {report.stored} faces")
+    for name, reason in report.skipped[:5]:
+        warn(f"skipped {name}: {reason}")
+    if report.skipped:
+        warn(f"{len(report.skipped)} images were left out, all listed in {report.path / 'skipped.txt'}")

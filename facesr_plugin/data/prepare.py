@@ -1,0 +1,235 @@
+"""Make LMDBs of square faces from folders, zip files and lists; a killed run continues."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
+from facesr_plugin.data.crop import Crop, cut, cut_landmarks, find_window, parse_crop
+from facesr_plugin.data.face_png import encode_face, landmarks_of
+from facesr_plugin.data.inputs import Item, fingerprint, list_items, read_item
+from facesr_plugin.data.keys import read_name_list, select_keys
+from facesr_plugin.data.lmdb_store import LANDMARK_FILE, SKIPPED_FILE, LmdbWriter
+from facesr_plugin.utils.files import atomic_write_text
+from facesr_plugin.utils.imageio import decode_rgb
+from facesr_plugin.utils.parallel import WorkerPool
+
+_CHUNK = 16  # images per task
+_SMALLEST, _LARGEST = 16, 4096
+
+
+@dataclass(frozen=True)
+class FaceRecipe:
+    """What a face of the LMDB is made by.
+
+    Args:
+        size: Side of the face in pixels, 16 to 4096.
+        crop: ``none``, ``center``, ``celeba178`` or ``box:MARGIN``.
+        kernel: Of Pillow's resize, ``bicubic`` or ``bilinear``.
+
+    Raises:
+        ValueError: If a value is not one of these.
+    """
+
+    size: int = 128
+    crop: str = "none"
+    kernel: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        parse_crop(self.crop)
+        if not _SMALLEST <= self.size <= _LARGEST:
+            raise ValueError(f"size must be from {_SMALLEST} to {_LARGEST}, got {self.size}")
+        if self.kernel not in ("bicubic", "bilinear"):
+            raise ValueError(f"kernel must be bicubic or bilinear, got {self.kernel!r}")
+
+
+class Report(NamedTuple):
+    """What one LMDB holds after a run: images, and ``(name, reason)`` of those that could not be used."""
+
+    path: Path
+    stored: int
+    skipped: list[tuple[str, str]]
+
+
+class Task(NamedTuple):
+    """One image for a worker; ``box`` and ``points`` are in pixels of the source, or None."""
+
+    item: Item
+    box: np.ndarray | None
+    points: np.ndarray | None
+
+
+class Outcome(NamedTuple):
+    """A finished PNG, or the reason why there is none."""
+
+    item: Item
+    png: bytes | None
+    reason: str = ""
+
+
+def prepare_faces(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    recipe: FaceRecipe,
+    *,
+    train_list: str | os.PathLike | None = None,
+    val_list: str | os.PathLike | None = None,
+    landmarks: str | os.PathLike | None = None,
+    workers: int = 2,
+    overwrite: bool = False,
+) -> list[Report]:
+    """Write the faces of ``source`` into ``out``, or into ``X_train.lmdb`` and ``X_val.lmdb`` if lists are given.
+
+    Args:
+        source: Folder, zip file, or text file of paths.
+        out: ``X.lmdb``.
+        recipe: Crop and size.
+        train_list: Names for ``X_train.lmdb``; images that no list names are left out.
+        val_list: Names for ``X_val.lmdb``.
+        landmarks: Landmark file in pixels of the source images; the faces' own go to ``landmarks.npz`` in the LMDB.
+        workers: Processes; 0 works in this one.
+        overwrite: Replace a finished LMDB.
+
+    Returns:
+        One report per LMDB.
+
+    Raises:
+        FileExistsError: If an output exists and ``overwrite`` is not set.
+        OSError: If an input is missing or the disk is full.
+        ValueError: If an input, a list or a landmark file is wrong, or no image can be used.
+    """
+    items = list_items(source)
+    splits = _split(items, Path(out), train_list, val_list)
+    crop = parse_crop(recipe.crop)
+    if crop.kind == "box" and landmarks is None:
+        raise ValueError("crop box:MARGIN needs --landmarks with the faces' points or boxes")
+    annotations = None if landmarks is None else read_landmarks(landmarks)
+    plan = {"format": 1, "size": recipe.size, "crop": recipe.crop, "kernel": recipe.kernel}
+    plan["landmarks"] = None if landmarks is None else hashlib.sha256(Path(landmarks).read_bytes()).hexdigest()[:16]
+    reports = []
+    with WorkerPool(functools.partial(_make_faces, recipe=recipe), workers) as pool:
+        for path, members in splits.items():
+            full_plan = {**plan, "images": len(members), "inputs": fingerprint(members)}
+            with LmdbWriter(path, full_plan, overwrite=overwrite) as writer:
+                reports.append(_fill(writer, pool, members, annotations))
+    return reports
+
+
+def _split(
+    items: list[Item], out: Path, train_list: str | os.PathLike | None, val_list: str | os.PathLike | None
+) -> dict[Path, list[Item]]:
+    """Return the images of each LMDB."""
+    if out.suffix != ".lmdb":
+        raise ValueError(f"output must be a folder whose name ends with .lmdb, got {out}")
+    lists = {"train": train_list, "val": val_list}
+    lists = {name: path for name, path in lists.items() if path is not None}
+    if not lists:
+        return {out: items}
+    by_key = {item.key: item for item in items}
+    keys = {name: select_keys(read_name_list(path), by_key, f"list {path}") for name, path in lists.items()}
+    shared = sorted(set(keys.get("train", ())) & set(keys.get("val", ())))
+    if shared:
+        raise ValueError(f"train and validation list must not share images, got {len(shared)}: {shared[0]}, ...")
+    return {out.with_name(f"{out.stem}_{name}.lmdb"): [by_key[key] for key in keys[name]] for name in keys}
+
+
+def _fill(writer: LmdbWriter, pool: WorkerPool, items: Sequence[Item], annotations: Landmarks | None) -> Report:
+    """Make the images that are not there yet and finish the LMDB."""
+    if writer.complete:
+        return Report(writer.path, len(writer.keys), _read_skipped(writer.path))
+    missing = [item for item in items if item.key not in writer.keys]
+    skipped = []
+    with tqdm(total=len(items), initial=len(items) - len(missing), desc=writer.path.name, unit="img") as bar:
+        for outcomes in pool.map(_tasks(missing, annotations)):
+            for item, png, reason in outcomes:
+                if png is None:
+                    skipped.append((item.name, reason))
+                else:
+                    writer.put(item.key, png)
+            bar.update(len(outcomes))
+    if not writer.keys:
+        raise ValueError(f"none of {len(items)} images can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
+    _write_skipped(writer.path, skipped)
+    writer.commit()
+    if annotations is not None:
+        _write_points(writer, annotations)
+    return Report(writer.path, len(writer.finish()), skipped)
+
+
+def _tasks(items: Sequence[Item], annotations: Landmarks | None) -> Iterator[list[Task]]:
+    rows = {} if annotations is None else annotations.rows_by_key()
+    for start in range(0, len(items), _CHUNK):
+        yield [_task(item, annotations, rows.get(item.key)) for item in items[start : start + _CHUNK]]
+
+
+def _task(item: Item, annotations: Landmarks | None, row: int | None) -> Task:
+    if annotations is None or row is None:
+        return Task(item, None, None)
+    points = annotations.points[row]
+    if annotations.boxes is not None:
+        return Task(item, annotations.boxes[row], points)
+    seen = points if annotations.visible is None else points[annotations.visible[row]]
+    box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) else None
+    return Task(item, box, points)
+
+
+def _make_faces(tasks: Sequence[Task], recipe: FaceRecipe) -> list[Outcome]:
+    """Make some faces, in a worker process."""
+    return [_make_face(task, recipe, parse_crop(recipe.crop)) for task in tasks]
+
+
+def _make_face(task: Task, recipe: FaceRecipe, crop: Crop) -> Outcome:
+    try:
+        image = decode_rgb(read_item(task.item), task.item.name)
+        window = find_window(image.shape[:2], crop, task.box)
+    except ValueError as error:
+        return Outcome(task.item, None, str(error))
+    face = cut(image, window, recipe.size, recipe.kernel)
+    points = None if task.points is None else cut_landmarks(task.points, window, recipe.size)
+    return Outcome(task.item, encode_face(face, points))
+
+
+def _write_points(writer: LmdbWriter, source: Landmarks) -> None:
+    """Write the points of the stored faces, in their pixels, into the LMDB's folder."""
+    rows = source.rows_by_key()
+    found = [(key, points) for key, png in writer.images() if (points := landmarks_of(png)) is not None]
+    if not found:
+        raise ValueError(
+            f"the landmark file has none of the {len(writer.keys)} images. Its names must be those of the images."
+        )
+    order = [rows[key] for key, _ in found]
+    own = Landmarks(
+        tuple(key for key, _ in found),
+        np.stack([points for _, points in found]),
+        visible=None if source.visible is None else source.visible[order],
+        score=None if source.score is None else source.score[order],
+    )
+    write_landmarks(writer.path / LANDMARK_FILE, own)
+
+
+def _write_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    lines = [f"{_one_line(name)}\t{_one_line(reason)}\n" for name, reason in skipped]
+    if lines:
+        atomic_write_text(folder / SKIPPED_FILE, "".join(lines))
+
+
+def _read_skipped(folder: Path) -> list[tuple[str, str]]:
+    path = folder / SKIPPED_FILE
+    if not path.is_file():
+        return []
+    pairs = (line.partition("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    return [(name, reason) for name, _, reason in pairs]
+
+
+def _one_line(text: str) -> str:
+    """Escape line ends, tabs and undecodable bytes of file names."""
+    return text.encode("unicode_escape", "surrogatepass").decode("ascii") if not text.isprintable() else text
