@@ -127,6 +127,7 @@ def allowed_globals(stubs: Collection[str] = ()) -> dict[str, Callable[..., Any]
     """
     table: dict[str, Callable[..., Any]] = {
         "collections.OrderedDict": _ordered_dict,
+        "collections.Counter": _counter,
         "torch._utils._rebuild_tensor": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
         "torch._utils._rebuild_parameter": _rebuild_parameter,
@@ -292,6 +293,16 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     if type(items) not in (list, tuple) or any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in items):
         raise UnsupportedCheckpointError("an OrderedDict must be made of pairs")
     set_items(mapping, [(key, value) for key, value in items])
+    return mapping
+
+
+def _counter(counts: Any = None) -> dict[Any, Any]:
+    """BasicSR's schedulers keep their milestones in a Counter; a plain dictionary serves them as well."""
+    mapping: dict[Any, Any] = {}
+    if counts is not None:
+        if type(counts) is not dict or any(type(value) is not int for value in counts.values()):
+            raise UnsupportedCheckpointError("a Counter must map values to whole numbers")
+        set_items(mapping, list(counts.items()))
     return mapping
 
 

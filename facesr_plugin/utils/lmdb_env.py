@@ -1,7 +1,8 @@
 """Open each LMDB once per process.
 
-py-lmdb 2.0 and later refuse a second ``lmdb.open`` of a path in one process, and an environment must not be used
-after a fork. So there is one read-only environment per real path, and a forked child starts with none.
+py-lmdb 2.0 and later refuse a second ``lmdb.open`` of a path in one process, a forked child counts as the same one,
+and an environment must not be used after a fork. So there is one read-only environment per real path, and a child
+first closes those of its parent. That is safe only without LMDB's lock file, whose reader slots both would share.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def open_shared(path: str | os.PathLike, **settings: object) -> lmdb.Environment
 
     Args:
         path: Folder of the LMDB.
-        settings: Passed to ``lmdb.open`` the first time; later callers share what is there.
+        settings: Passed to ``lmdb.open`` the first time; later callers share what is there. Always read-only and
+            without the lock file.
 
     Raises:
         lmdb.Error: If the database cannot be opened.
@@ -27,8 +29,8 @@ def open_shared(path: str | os.PathLike, **settings: object) -> lmdb.Environment
     key = (os.getpid(), str(Path(path).resolve()))
     if key not in _environments:
         for stale in [known for known in _environments if known[0] != os.getpid()]:
-            _abandoned.append(_environments.pop(stale))
-        options = {"readonly": True, "lock": False, "readahead": False, "max_spare_txns": 8, **settings}
+            _environments.pop(stale).close()
+        options = {"readahead": False, "max_spare_txns": 8, **settings, "readonly": True, "lock": False}
         _environments[key] = lmdb.open(key[1], **options)
     return _environments[key]
 
@@ -38,7 +40,3 @@ def close_shared(path: str | os.PathLike) -> None:
     environment = _environments.pop((os.getpid(), str(Path(path).resolve())), None)
     if environment is not None:
         environment.close()
-
-
-# Environments of the parent process are kept alive but never touched: closing them in a child could harm the parent.
-_abandoned: list[lmdb.Environment] = []
