@@ -57,7 +57,7 @@ class Camera(NamedTuple):
 
 
 def rotation_matrix(pose: Pose) -> np.ndarray:
-    """Return head frame -> viewer frame: yaw (to the image's right), then pitch (down). Roll is left to the alignment."""
+    """Return head frame -> viewer frame: yaw (to the image's right), then pitch (down); roll is not part of it."""
     yaw, pitch = np.deg2rad((pose.yaw, pose.pitch))
     turn = np.array([(np.cos(yaw), 0, np.sin(yaw)), (0, 1, 0), (-np.sin(yaw), 0, np.cos(yaw))])
     nod = np.array([(1, 0, 0), (0, np.cos(pitch), np.sin(pitch)), (0, -np.sin(pitch), np.cos(pitch))])
@@ -78,7 +78,7 @@ def aligned_camera(pose: Pose, anchors: np.ndarray) -> Camera:
 
 
 class Hits(NamedTuple):
-    """What every pixel sees: cylinder coordinates and depth, float32 (size, size); ``mask`` is False on the background."""
+    """What every pixel sees: cylinder coordinates and depth, (size, size) float32; ``mask``: False beside the head."""
 
     mask: np.ndarray
     angle: np.ndarray
@@ -137,18 +137,14 @@ def _coarse_depth(surface: Surface, camera: Camera, size: int) -> np.ndarray:
 
 def _fine(field: _Field, depth: np.ndarray, candidate: np.ndarray) -> Hits:
     """March from ``depth`` to the surface, then close in on it by bracketed secants."""
-    outside, inside = depth.copy(), np.full_like(depth, np.nan)
-    _march(field, outside, inside, _FULL_STEPS)
-    missing = np.flatnonzero(candidate & np.isnan(inside))
+    bracket = _march(field, depth, _FULL_STEPS)
+    missing = np.flatnonzero(candidate & np.isnan(bracket.inside))
     if missing.size:
         rest = _Field(field.surface, [_as_plane(o.ravel()[missing]) for o in field.origin], field.direction)
-        rest_outside = _as_plane(outside.ravel()[missing])
-        rest_inside = np.full_like(rest_outside, np.nan)
-        _march(rest, rest_outside, rest_inside, _GRAZING_STEPS)
-        outside.ravel()[missing] = rest_outside.ravel()[: missing.size]
-        inside.ravel()[missing] = rest_inside.ravel()[: missing.size]
-    mask = candidate & ~np.isnan(inside)
-    return _close_in(field, outside, np.where(mask, inside, outside - 1), mask)
+        grazing = _march(rest, _as_plane(bracket.outside.ravel()[missing]), _GRAZING_STEPS)
+        for plane, found in zip(bracket, grazing, strict=True):
+            plane.ravel()[missing] = found.ravel()[: missing.size]
+    return _close_in(field, bracket, candidate & ~np.isnan(bracket.inside))
 
 
 def _as_plane(values: np.ndarray) -> np.ndarray:
@@ -156,21 +152,35 @@ def _as_plane(values: np.ndarray) -> np.ndarray:
     return np.pad(values, (0, -values.size % _PLANE_WIDTH), mode="edge").reshape(-1, _PLANE_WIDTH)
 
 
-def _march(field: _Field, outside: np.ndarray, inside: np.ndarray, steps: int) -> None:
-    """Advance the depths ``outside`` in place until the next step would be inside; that one goes to ``inside``."""
-    distance = field.at(outside)[0]
+class _Bracket(NamedTuple):
+    """Depths just outside and just inside the surface (NaN: not reached), and the distances there."""
+
+    outside: np.ndarray
+    inside: np.ndarray
+    outside_distance: np.ndarray
+    inside_distance: np.ndarray
+
+
+def _march(field: _Field, start: np.ndarray, steps: int) -> _Bracket:
+    """Advance depths until the next step is inside the surface."""
+    distance = field.at(start)[0]
+    bracket = _Bracket(start.copy(), np.full_like(start, np.nan), distance.copy(), np.full_like(start, -1.0))
     for _ in range(steps):
-        depth = outside - np.clip(distance * np.float32(0.55), _MIN_STEP, _MAX_STEP)
+        depth = bracket.outside - np.clip(distance * np.float32(0.55), _MIN_STEP, _MAX_STEP)
         distance = field.at(depth)[0]
-        running = np.isnan(inside)
+        running = np.isnan(bracket.inside)
         crossed = running & (distance < 0)
-        inside[crossed] = depth[crossed]
         running &= ~crossed
-        np.copyto(outside, depth, where=running)
+        np.copyto(bracket.inside, depth, where=crossed)
+        np.copyto(bracket.inside_distance, distance, where=crossed)
+        np.copyto(bracket.outside, depth, where=running)
+        np.copyto(bracket.outside_distance, distance, where=running)
+    return bracket
 
 
-def _close_in(field: _Field, outside: np.ndarray, inside: np.ndarray, mask: np.ndarray) -> Hits:
-    outside_distance, inside_distance = field.at(outside)[0], field.at(inside)[0]
+def _close_in(field: _Field, bracket: _Bracket, mask: np.ndarray) -> Hits:
+    outside, inside, outside_distance, inside_distance = bracket
+    np.copyto(inside, outside - 1, where=~mask)
     for _ in range(_REFINEMENTS):
         share = outside_distance / np.maximum(outside_distance - inside_distance, np.float32(1e-6))
         depth = outside + (inside - outside) * np.clip(share, np.float32(0.05), np.float32(0.95))

@@ -9,7 +9,7 @@ import numpy as np
 
 from facesr_plugin.data.synthetic.head import ANGLE_LIMIT, Y_BOTTOM, Y_TOP, Head
 
-TEXELS_PER_RADIAN = 50.0  # at one texel per unit: about the radius of the face
+TEXELS_PER_RADIAN = 46.0  # at one texel per unit: about the radius of the face
 _SUBPIXEL_BITS = 4
 SPECULAR, GLOSS, HAIR, OCCLUSION = range(4)  # channels of the material plane
 
@@ -76,7 +76,7 @@ class Canvas:
     def fill(self, patch: Patch, outlines: list[np.ndarray], blur: float = 0.0) -> np.ndarray:
         """Fill closed rest outlines; returns coverage (h, w) float32 in [0, 1], softened by ``blur`` units."""
         mask = np.zeros(patch.x.shape, np.uint8)
-        cv2.fillPoly(mask, [self._fixed(patch, o) for o in outlines], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(mask, self._fixed_curves(patch, outlines), 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         return self._soften(mask, blur)
 
     def stroke(self, patch: Patch, curves: list[np.ndarray], thickness: float, blur: float = 0.0) -> np.ndarray:
@@ -84,7 +84,7 @@ class Canvas:
         mask = np.zeros(patch.x.shape, np.uint8)
         width = thickness * self.scale
         level = int(255 * min(1.0, width))
-        fixed = [self._fixed(patch, c) for c in curves]
+        fixed = self._fixed_curves(patch, curves)
         cv2.polylines(mask, fixed, False, level, max(1, round(width)), cv2.LINE_AA, _SUBPIXEL_BITS)
         return self._soften(mask, blur)
 
@@ -103,9 +103,10 @@ class Canvas:
         for channel, value in ((SPECULAR, specular), (GLOSS, gloss)):
             area[..., channel] += coverage * (value - area[..., channel])
 
-    def _fixed(self, patch: Patch, points: np.ndarray) -> np.ndarray:
-        texels = self.texels(points) - (patch.columns.start, patch.rows.start)
-        return np.round(texels * 2**_SUBPIXEL_BITS).astype(np.int32)
+    def _fixed_curves(self, patch: Patch, curves: list[np.ndarray]) -> list[np.ndarray]:
+        texels = self.texels(np.concatenate(curves)) - (patch.columns.start, patch.rows.start)
+        fixed = np.round(texels * 2**_SUBPIXEL_BITS).astype(np.int32)
+        return np.split(fixed, np.cumsum([len(c) for c in curves])[:-1])
 
     def _soften(self, mask: np.ndarray, blur: float) -> np.ndarray:
         coverage = mask.astype(np.float32) * np.float32(1 / 255)
@@ -116,8 +117,8 @@ class Canvas:
 def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], cells: list[tuple[float, float]]) -> np.ndarray:
     """Sum octaves of smooth noise, each normalised to unit variance and weighted equally.
 
-    Every octave draws a field whose size depends on ``cells`` relative to ``shape`` only, so pass cells that scale with the
-    image to get the same field at another size.
+    Every octave draws a field whose size depends on ``cells`` relative to ``shape`` only, so cells that scale with
+    the image give the same field at another size.
 
     Args:
         rng: Source of randomness.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from facesr_plugin.data.synthetic.canvas import Canvas, Patch
+from facesr_plugin.data.synthetic.canvas import HAIR, Canvas, Patch
 from facesr_plugin.data.synthetic.head import smooth_step
 from facesr_plugin.data.synthetic.landmarks import eye_outline, lip_outlines, smooth_curve
 from facesr_plugin.data.synthetic.parameters import Face, Stream, stream_rng
 
-_SCLERA = np.array((0.66, 0.60, 0.57), np.float32)
+_SCLERA = np.array((0.74, 0.69, 0.66), np.float32)
 _CARUNCLE = np.array((0.50, 0.22, 0.19), np.float32)
 _LASHES = np.array((0.012, 0.009, 0.008), np.float32)
 _CREASE_TINT = (0.85, 1.0, 1.0)
 _IRIS_RADIUS, _PUPIL_RADIUS = 3.25, 1.2
 _EYEBALL_RADIUS = 7.5
-_EYE_SPECULAR, _EYE_GLOSS = 1.0, 1.0
+_EYE_SPECULAR, _EYE_GLOSS = 0.7, 1.0
 _CAVITY = np.array((0.055, 0.013, 0.011), np.float32)
 _TONGUE = np.array((0.33, 0.095, 0.085), np.float32)
 _TEETH = np.array((0.66, 0.61, 0.52), np.float32)
@@ -72,7 +72,7 @@ def _paint_eyeball(
     _paint_iris(canvas, face, patch, colour, iris, fibres)
     lid_y = np.interp(patch.x, upper[:, 0], upper[:, 1])
     under_y = np.interp(patch.x, lower[:, 0], lower[:, 1])
-    shadow = 0.62 * np.exp(-np.clip(patch.y - lid_y, 0, None) / 1.0) + 0.15 * np.exp(
+    shadow = 0.48 * np.exp(-np.clip(patch.y - lid_y, 0, None) / 1.0) + 0.15 * np.exp(
         -np.clip(under_y - patch.y, 0, None) / 0.5
     )
     colour *= (1.0 - shadow)[..., None]
@@ -131,8 +131,8 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
     for points, outward in ((canvas.head.landmarks[17:22][::-1], -1.0), (canvas.head.landmarks[22:27], 1.0)):
         centre = smooth_curve(points, 12)
         share = np.linspace(0.0, 1.0, len(centre))
-        half = identity.brow_thickness * 1.45 * np.interp(share, (0, 0.1, 0.55, 1), (0.75, 1.0, 0.85, 0.25))
-        patch = canvas.patch(centre, 4.0)
+        half = identity.brow_thickness * 1.3 * np.interp(share, (0, 0.1, 0.55, 1), (0.3, 0.9, 0.85, 0.22))
+        patch = canvas.patch(centre, 4.5)
         band = np.concatenate([centre - np.stack([0 * half, half], 1), (centre + np.stack([0 * half, half], 1))[::-1]])
         canvas.blend(patch, 0.45 * canvas.fill(patch, [band], 0.5), colour)
         count = int(110 * identity.brow_thickness * max(1.0, 0.5 * canvas.scale))
@@ -145,6 +145,7 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
         tips = roots + np.stack([sides, rise], 1) * length[:, None]
         strands = canvas.stroke(patch, list(np.stack([roots, tips], axis=1)), 0.28)
         canvas.blend(patch, 0.75 * strands, colour)
+        canvas.set_material(patch, strands, 0.02, 0.2)
 
 
 def paint_nose(canvas: Canvas, face: Face) -> None:
@@ -191,6 +192,7 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     tone = 1.0 - 0.17 * smooth_step(middle + 0.8, middle - 0.8, patch.y) + folds
     canvas.blend(patch, 0.92 * lips, np.asarray(face.identity.lip_colour, np.float32) * tone[..., None])
     canvas.set_material(patch, lips, 0.10 + 0.22 * face.identity.lip_gloss, 0.6)
+    canvas.material[patch.index][..., HAIR] *= 1.0 - lips
     _paint_inside(canvas, face, patch, inner)
     corners = [canvas.head.landmarks[[48, 60]], canvas.head.landmarks[[64, 54]]]
     canvas.darken(patch, canvas.stroke(patch, corners, 1.0, 0.4), 0.6, _CREASE_TINT)

@@ -12,22 +12,22 @@ from facesr_plugin.data.synthetic.features import paint_brows, paint_eyes, paint
 from facesr_plugin.data.synthetic.hair import HairShape, grow_hair, paint_beard, paint_hair
 from facesr_plugin.data.synthetic.head import Head, build_head, smooth_step
 from facesr_plugin.data.synthetic.landmarks import rest_landmarks
-from facesr_plugin.data.synthetic.parameters import Face, sample_face
+from facesr_plugin.data.synthetic.parameters import Face
+from facesr_plugin.data.synthetic.sampling import sample_face
 from facesr_plugin.data.synthetic.scene import background, dress, record, wear_glasses
 from facesr_plugin.data.synthetic.shading import sample_textures, shade, shadow_map, surface_normals
 from facesr_plugin.data.synthetic.skin import paint_skin, paint_stubble
 
 MIN_SIZE, MAX_SIZE = 32, 1024
-_SUPERSAMPLING = 2
+_SUPERSAMPLING = 1.5
 
 
 def generate_face(seed: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """Draw one face. The same seed, size and library versions give the same bytes; no global random state is used.
 
-    The 68 landmarks are points of the drawn surface, in iBUG order: 0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67
-    mouth, each from the image's left to its right as iBUG has it. A jaw point that the turned head hides is replaced by the
-    visible contour of the face at its height on the head; all other points, hidden or not (behind hair, glasses or the
-    nose), are the true projected 3-D points.
+    The 68 landmarks are points of the drawn surface, in iBUG order: 0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes,
+    48-67 mouth. A jaw point that the turned head hides gives way to the visible contour of the face at its height on
+    the head. All other points, hidden or not (behind hair, glasses or the nose), are the true 3-D points, projected.
 
     Args:
         seed: Not negative; every seed is another person, pose, light and scene. A face keeps its look at all sizes.
@@ -49,7 +49,7 @@ def generate_face(seed: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     face = sample_face(seed)
     head = build_head(face.identity, face.expression, rest_landmarks(face.identity, face.expression))
     camera, landmarks = _place(face, head)
-    image = record(_render(face, head, camera, size * _SUPERSAMPLING), face, size)
+    image = record(_render(face, head, camera, round(size * _SUPERSAMPLING)), face, size)
     return image, ((landmarks + 0.5) * (size / FRAME) - 0.5).astype(np.float32)
 
 
@@ -86,14 +86,14 @@ def _render(face: Face, head: Head, camera: Camera, size: int) -> np.ndarray:
 
 def _paint(face: Face, head: Head, hair: HairShape, scale: float) -> Canvas:
     canvas = Canvas(head, scale)
-    canvas.normal[:] = canvas.spread(surface_normals(hair.surface))
+    canvas.normal[:] = canvas.spread(surface_normals(hair.smooth))
     paint_skin(canvas, face)
     paint_stubble(canvas, face)
     paint_nose(canvas, face)
+    paint_beard(canvas, face)
     paint_mouth(canvas, face)
     paint_eyes(canvas, face)
     paint_brows(canvas, face)
-    paint_beard(canvas, face)
     paint_hair(canvas, face, hair)
     return canvas
 

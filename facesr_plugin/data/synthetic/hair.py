@@ -1,6 +1,7 @@
 """Head hair: where it grows, how thick it stands, and the strands painted on it.
 
-Hair is part of the head's surface: the radius grows where hair is, and strands are drawn into the albedo plane along a flow.
+Hair is part of the head's surface: the radius grows where hair is, and strands are drawn into the albedo plane along
+a flow.
 A style is a row of ``_STYLES``; shapes are distances (units) to the edge of the hair, positive inside.
 """
 
@@ -14,15 +15,15 @@ import numpy as np
 from facesr_plugin.data.synthetic.canvas import GLOSS, HAIR, OCCLUSION, SPECULAR, Canvas, fractal_noise
 from facesr_plugin.data.synthetic.head import Head, Surface, smooth_step
 from facesr_plugin.data.synthetic.parameters import Face, Hair, Stream, stream_rng
-from facesr_plugin.data.synthetic.skin import beard_area
+from facesr_plugin.data.synthetic.skin import beard_density
 
 # Forehead, temple, side-burn, above and behind the ear, nape: height of the hairline by angle from the front (degrees).
 _LINE_ANGLE = (0, 18, 34, 46, 56, 64, 70, 76, 81, 85, 90, 104, 114, 125)
-_LINE_Y = (15.0, 14.5, 17.0, 23.0, 33.0, 41.0, 50.0, 60.0, 63.0, 50.0, 46.0, 46.0, 72.0, 96.0)
+_LINE_Y = (14.0, 15.0, 18.5, 25.0, 34.0, 42.0, 50.0, 60.0, 63.0, 50.0, 46.0, 46.0, 72.0, 96.0)
 _RECESSION = (8.0, 9.0, 17.0, 16.0, 10.0, 4.0, 0.0, 0, 0, 0, 0, 0, 0, 0)
 _CURTAIN_Y = (6.0, 14.0, 26.0, 44.0, 64.0, 84.0, 104.0, 126.0, 156.0)
 _CURTAIN_ANGLE = (8.0, 26.0, 47.0, 61.0, 67.0, 66.0, 61.0, 57.0, 56.0)
-_NO_CURTAIN = -99.0
+_FRINGE_FROM = 0.5  # below this value hair is brushed away from the forehead
 _SHADES = 20
 _STRAND_POINTS = 7
 _CLOTH_STYLE = "cap"
@@ -58,10 +59,11 @@ _STYLES = {
 
 
 class HairShape(NamedTuple):
-    """Hair over the head: distance to its edge (rows, columns), and the surface with hair and beard."""
+    """Hair over the head: distance to its edge (rows, columns), the surface with hair, and that without locks."""
 
     inside: np.ndarray
     surface: Surface
+    smooth: Surface
 
 
 def grow_hair(head: Head, face: Face) -> HairShape:
@@ -76,17 +78,21 @@ def grow_hair(head: Head, face: Face) -> HairShape:
     thickness = hair.volume * style.side * smooth_step(0.0, 7.0, inside)
     rng = stream_rng(face.seed, Stream.HAIR)
     rough = fractal_noise(rng, inside.shape, [(22.0, 14.0), (9.0, 6.0), (40.0, 2.6)])
-    thickness = thickness + style.ruggedness * hair.volume * rough * smooth_step(0.0, 9.0, inside)
     if style.curtain:
         below = smooth_step(70.0, 120.0, heights)[:, None]
         thickness = thickness + 4.0 * hair.waviness * below * np.sin(heights / 7.0 + 5.0 * hair.part)[:, None] * (
             style.curl > 0.3
         )
-    cover = smooth_step(-0.4, 1.6, inside)
-    radius = np.where(head.skin.radius > 0, head.skin.radius, raised)
-    radius = radius + (raised + thickness - radius) * cover
-    radius[heights < head.skull_top - top] = -10.0
-    return HairShape(inside, Surface(radius.astype(np.float32)))
+    ramp = 5.0 + 11.0 * smooth_step(76.0, 48.0, np.abs(np.rad2deg(angles)))[None]  # hair rises slowly from the forehead
+    cover = smooth_step(-0.4, ramp if style.curtain else 11.0, inside)
+    skin = np.where(head.skin.radius > 0, head.skin.radius, raised)
+    if not style.curtain:  # short hair follows the neck
+        raised = raised + (np.minimum(raised, skin) - raised) * smooth_step(66.0, 80.0, heights)[:, None]
+    smooth = skin + (raised + thickness - skin) * cover
+    uneven = smooth + style.ruggedness * hair.volume * rough * smooth_step(0.0, 9.0, inside)
+    for radius in (smooth, uneven):
+        radius[heights < head.skull_top - top] = -10.0
+    return HairShape(inside, Surface(uneven.astype(np.float32)), Surface(smooth.astype(np.float32)))
 
 
 def _edge_distance(hair: Hair, style: _Style, degrees: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -97,7 +103,7 @@ def _edge_distance(hair: Hair, style: _Style, degrees: np.ndarray, y: np.ndarray
     line = np.interp(away, _LINE_ANGLE, _LINE_Y) + hair.hairline * (away < 60)
     line = line - style.recession * np.interp(away, _LINE_ANGLE, _RECESSION)
     side = smooth_step(-34.0, 34.0, (degrees - 26.0 * hair.part) * (1.0 if hair.part > 0 else -1.0) * -1.0)
-    reach = style.fringe * hair.fringe
+    reach = style.fringe * max(hair.fringe - _FRINGE_FROM, 0.0) / (1.0 - _FRINGE_FROM)
     front = smooth_step(62.0, 30.0, away)
     line = line + reach * front * (0.35 + 0.65 * side if style.sweep > 0.45 else 1.0)
     inside = line - y
@@ -113,10 +119,15 @@ def _edge_distance(hair: Hair, style: _Style, degrees: np.ndarray, y: np.ndarray
 def paint_hair(canvas: Canvas, face: Face, shape: HairShape) -> None:
     """Paint hair (or a cap), its shadow on the skin, and the beard."""
     inside = canvas.spread(shape.inside)
-    cover = smooth_step(-0.3, 0.9, inside)
+    rng = stream_rng(face.seed, Stream.HAIR_DETAIL)
+    soft = 0.0 if face.hair.style == _CLOTH_STYLE else 1.0
+    ragged = fractal_noise(
+        rng, inside.shape, [(5 * canvas.scale, 1.0 * canvas.scale), (14 * canvas.scale, 9 * canvas.scale)]
+    )
+    inside = inside + soft * 1.1 * ragged
+    cover = smooth_step(-0.3 - 0.8 * soft, 0.6 + 2.6 * soft, inside)
     shadow = cv2.GaussianBlur(cover, (0, 0), 2.2 * canvas.scale)
     canvas.material[..., OCCLUSION] *= 1.0 - 0.5 * shadow * (1.0 - cover)
-    rng = stream_rng(face.seed, Stream.HAIR_DETAIL)
     if face.hair.style == _CLOTH_STYLE:
         _paint_cloth(canvas, face, cover)
         return
@@ -131,9 +142,9 @@ def paint_hair(canvas: Canvas, face: Face, shape: HairShape) -> None:
     canvas.albedo += cover[..., None] * (base - canvas.albedo)
     _set_hair_material(canvas, cover)
     curves, tones = _strands(canvas, face, style, inside, rng)
-    _draw_strands(canvas, curves, tones, np.asarray(face.hair.colour))
+    _draw_strands(canvas, curves, tones, np.asarray(face.hair.colour), 0.9)
     depth = smooth_step(6.0, 0.0, inside) * cover
-    canvas.material[..., OCCLUSION] *= 1.0 - 0.25 * depth
+    canvas.material[..., OCCLUSION] *= 1.0 - 0.15 * depth
 
 
 def _set_hair_material(canvas: Canvas, cover: np.ndarray) -> None:
@@ -179,7 +190,14 @@ def _strands(
     turn = rng.normal(0.0, 1.0, (len(place), _STRAND_POINTS)).cumsum(axis=1) * 0.22 * style.curl
     turn += style.curl * rng.normal(0.0, 0.35, (len(place), 1))
     phase = 2.5 * canvas.angles[place[:, 0].astype(int)] + 6.0 * face.hair.part
-    step = style.length * canvas.scale / (_STRAND_POINTS - 1) * rng.uniform(0.5, 1.2, len(place))
+    brushed_back = not style.curtain and face.hair.fringe < _FRINGE_FROM
+    step = (
+        (-1.0 if brushed_back else 1.0)
+        * style.length
+        * canvas.scale
+        / (_STRAND_POINTS - 1)
+        * rng.uniform(0.5, 1.2, len(place))
+    )
     clump = np.sin(place[:, 0] / canvas.scale * 1.7 + 3.0 * np.sin(place[:, 0] / canvas.scale * 0.31))
     tones = np.clip(0.5 + 0.17 * clump + rng.normal(0.0, 0.2, len(place)), 0.0, 1.0)
     points = [place]
@@ -198,26 +216,26 @@ def _lean(canvas: Canvas, face: Face, style: _Style, texels: np.ndarray) -> np.n
     y = np.interp(texels[:, 1], (0, canvas.rows - 1), canvas.heights[[0, -1]])
     parting = 26.0 * face.hair.part
     front = smooth_step(52.0, 8.0, y) * smooth_step(80.0, 40.0, np.abs(degrees))
+    away = 1.0 if face.hair.fringe > _FRINGE_FROM or not style.curtain else 2.4
     direction = np.tanh((degrees - parting) / (5.0 if style.curtain else 14.0))
     if style.sweep > 1.2:
         direction = -np.sign(face.hair.part) * np.ones_like(degrees)
-    return front * style.sweep * 0.8 * direction
+    return front * np.minimum(style.sweep * 0.8 * away, 1.35) * direction
 
 
-def _draw_strands(canvas: Canvas, curves: np.ndarray, tones: np.ndarray, colour: np.ndarray) -> None:
+def _draw_strands(canvas: Canvas, curves: np.ndarray, tones: np.ndarray, colour: np.ndarray, opacity: float) -> None:
     """Draw strands over albedo and hair material, dark tones first, in 8-bit square-root coding."""
     layer = np.sqrt(np.clip(canvas.albedo, 0.0, 1.0)) * 255
     layer = np.dstack([layer, canvas.material[..., HAIR] * 255]).astype(np.uint8)
     fixed = np.round(curves * 8).astype(np.int32)
     shade = np.minimum((tones * _SHADES).astype(int), _SHADES - 1)
     for index in range(_SHADES):
-        tone = 0.45 + 1.35 * index / _SHADES
+        tone = 0.3 + 1.75 * index / _SHADES
         value = [float(v) for v in 255 * np.sqrt(np.clip(colour * tone, 0.0, 1.0))]
         cv2.polylines(layer, list(fixed[shade == index]), False, (*value, 255.0), 1, cv2.LINE_AA, 3)
     drawn = layer.astype(np.float32) * np.float32(1 / 255)
-    changed = (drawn[..., 3] > 0.02)[..., None]
-    np.copyto(canvas.albedo, drawn[..., :3] ** 2, where=changed)
-    _set_hair_material(canvas, drawn[..., 3])
+    canvas.albedo += opacity * (drawn[..., :3] ** 2 - canvas.albedo)
+    _set_hair_material(canvas, opacity * drawn[..., 3])
 
 
 def paint_beard(canvas: Canvas, face: Face) -> None:
@@ -225,18 +243,21 @@ def paint_beard(canvas: Canvas, face: Face) -> None:
     if max(face.hair.beard, face.hair.moustache) == 0.0:
         return
     rng = stream_rng(face.seed, Stream.HAIR_DETAIL + 100)
-    area = beard_area(canvas, face)
-    base = canvas.head.landmarks[33, 1]
-    moustache = smooth_step(18.0, 14.0, np.abs(canvas.rest_x)) * smooth_step(
-        canvas.head.landmarks[48, 1] + 4, base, canvas.heights[:, None]
-    )
-    dense = area * np.maximum(face.hair.beard, face.hair.moustache * moustache)
-    count = int(9000 * canvas.scale / 2)
-    place = rng.random((count, 2), np.float32) * (canvas.columns - 1, canvas.rows - 1)
-    place = place[dense[place[:, 1].astype(int), place[:, 0].astype(int)] > rng.uniform(0.15, 1.0, count)]
-    x = canvas.rest_x[place[:, 1].astype(int), place[:, 0].astype(int)]
+    patch, dense = beard_density(canvas, face)
+    count = int(2600 * canvas.scale)
+    place = rng.random((count, 2), np.float32) * (dense.shape[1] - 1, dense.shape[0] - 1)
+    column, row = place.T.astype(int)
+    keep = dense[row, column] > rng.uniform(0.15, 1.0, count)
+    x = patch.x[row, column][keep]
+    place = place[keep] + (patch.columns.start, patch.rows.start)
     lean = np.clip(x / 24.0, -0.9, 0.9) * 0.8 + rng.normal(0.0, 0.35, len(place))
     steps = np.linspace(0.0, 1.0, 4)[None, :, None] * rng.uniform(2.0, 5.0, (len(place), 1, 1)) * canvas.scale
     curves = place[:, None] + steps * np.stack([np.sin(lean), np.cos(lean)], axis=1)[:, None]
     colour = np.asarray(face.hair.colour) * (0.8, 0.74, 0.7)
-    _draw_strands(canvas, curves, np.clip(rng.normal(0.4, 0.22, len(place)), 0.0, 1.0), colour)
+    _draw_strands(
+        canvas,
+        curves,
+        np.clip(rng.normal(0.4, 0.22, len(place)), 0.0, 1.0),
+        colour,
+        min(0.45 + 0.05 * canvas.scale, 0.85),
+    )

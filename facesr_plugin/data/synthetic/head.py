@@ -1,7 +1,7 @@
 """The head as a surface of radii over a vertical cylinder, r(angle, y), with the exact landmarks on it.
 
-A point of the surface is (r sin(angle), y, r cos(angle)): x to the right, y down, z to the front. The base is a stack of
-super-ellipses; brows, eyes, nose, lips, cheeks, chin and ears are smooth bumps on it, placed by the rest landmarks.
+A point of the surface is (r sin(angle), y, r cos(angle)): x to the right, y down, z to the front. The base is a stack
+of super-ellipses; brows, eyes, nose, lips, cheeks, chin and ears are smooth bumps on it, placed by the rest landmarks.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from facesr_plugin.data.synthetic.landmarks import jaw_drop
 from facesr_plugin.data.synthetic.parameters import Expression, Identity
 
 ANGLE_LIMIT = np.deg2rad(125.0)
-Y_TOP, Y_BOTTOM = -26.0, 156.0
-_COLUMNS, _ROWS = 321, 281
+Y_TOP, Y_BOTTOM = -28.0, 146.0
+_COLUMNS, _ROWS = 321, 269
 _ELLIPSE_POWER = 2.25
 _PROFILE_ROUNDING = 23  # rows
 _SKULL_TOP = -13.0
 # Half width and front depth of the head at rest, by height.
 _PROFILE_Y = np.array((-13, -11, -7, 0, 8, 20, 32, 44, 54, 64, 74, 84, 94, 103, 112, 122, 156.0))
-_WIDTH = np.array((1, 12, 21, 29, 34.5, 39.3, 41.3, 41.8, 41.5, 41.2, 39.8, 37.8, 35.6, 33.8, 32.5, 32, 32.0))
+_WIDTH = np.array((1, 12, 21, 29, 34.5, 39.3, 41.3, 41.6, 41.0, 40.4, 39.0, 37.2, 35.2, 33.4, 31.5, 30, 30.0))
 _DEPTH = np.array((1, 14, 25, 35, 42, 49, 52.5, 53.5, 52.0, 52, 52.8, 53.8, 54, 54, 54, 53, 52.0))
 _BACK_DEPTH = 50.0
 # Lower edge of the mandible by angle (degrees), then up behind it to the ear.
 _JAW_ANGLE = np.array((0, 13, 25.6, 38, 54, 70, 84, 96, 125.0))
-_JAW_Y = np.array((116.6, 114.4, 110.4, 105.2, 98.5, 93.0, 88.0, 72.0, 68.0))
-_NECK_RADIUS = 29.5
+_JAW_Y = np.array((115.0, 112.4, 107.6, 101.6, 93.8, 89.6, 86.0, 72.0, 68.0))
+_NECK_RADIUS = 25.5, 31.0  # feminine, masculine
 _JAW_ROLL_OFF = 9.0
 _CONTOUR_ANGLE = np.deg2rad(80.0)  # jaw points 0 to 3 of a frontal face: where the cheek turns away, before the ear
 _CONTOUR_Y = np.array((54.0, 64.5, 74.3, 83.8))
@@ -101,8 +101,8 @@ class Head(NamedTuple):
         """Return the 3-D jaw points (17, 3): on the jaw's ridge, or on the visible contour where that hides them.
 
         Args:
-            side_view: Unit vector ``(3,)``: the image's x axis in the frame of the head. A point whose own side is turned
-                away is moved along its row to where the row reaches farthest out in the image.
+            side_view: Unit vector ``(3,)``: the image's x axis in the frame of the head. A point whose own side is
+                turned away is moved along its row to where the row reaches farthest out in the image.
         """
         jaw_heights = np.interp(_RIDGE_ANGLE, self.skin.angles, self.jaw_y) + _RIDGE_ROLL * _JAW_ROLL_OFF
         lowest = jaw_heights[-1] - _JAW_Y[0]
@@ -132,7 +132,8 @@ def build_head(identity: Identity, expression: Expression, landmarks: np.ndarray
     _add_features(radius, rest_x, heights, identity, expression, landmarks)
     jaw_y = np.interp(np.abs(np.rad2deg(angles)), _JAW_ANGLE, _JAW_Y)
     jaw_y = jaw_y + chin * np.clip((jaw_y - 84.0) / 33.0, 0.0, 1.0)
-    radius = _cut_below_jaw(radius, angles, heights, jaw_y)
+    neck = _NECK_RADIUS[0] + (_NECK_RADIUS[1] - _NECK_RADIUS[0]) * identity.masculine
+    radius = _cut_below_jaw(radius, angles, heights, jaw_y, neck)
     _add_ears(radius, angles, heights, identity.ear_size)
     radius[heights < _SKULL_TOP] = -10.0
     return Head(Surface(radius.astype(np.float32)), rest_x, width, depth, landmarks, jaw_y, base)
@@ -213,15 +214,15 @@ def _add_features(
     sculptor.bump(0.0, 28.0, 20.0, 12.0, 1.0)
     drop = identity.chin_drop + jaw_drop(expression)
     sculptor.bump(0.0, landmarks[57, 1] + 3.6, 9.0, 2.6, -2.0)
-    sculptor.bump(0.0, 110.0 + drop, 8.5, 5.5, 2.2 + identity.masculine)
+    sculptor.bump(0.0, 110.0 + drop, 8.5, 5.5, 1.6 + 1.4 * identity.masculine)
 
 
 def _add_eye_region(sculptor: _Sculptor, identity: Identity, landmarks: np.ndarray) -> None:
     for first, brow in ((36, 19), (42, 24)):
         x, y = landmarks[first : first + 6].mean(axis=0)
-        sculptor.bump(x * 0.95, y - 1.0, 8.0, 4.8, -4.6)
+        sculptor.bump(x * 0.95, y - 1.0, 8.0, 4.8, -3.4 - 0.9 * identity.masculine)
         sculptor.bump(x, y, 5.2, 3.6, 3.6)
-        sculptor.bump(x * 1.05, landmarks[brow, 1] + 1.0, 9.5, 3.2, 1.0 + 1.4 * identity.masculine)
+        sculptor.bump(x * 1.05, landmarks[brow, 1] + 1.0, 9.5, 3.2, 0.5 + 1.6 * identity.masculine)
         sculptor.bump(x * 1.02, y + 7.0, 7.5, 2.0, -0.7)
     sculptor.bump(0.0, landmarks[21, 1] + 0.5, 6.0, 3.5, 0.8 * identity.masculine)
 
@@ -256,12 +257,14 @@ def _add_mouth(sculptor: _Sculptor, expression: Expression, landmarks: np.ndarra
     sculptor.pair(width + 1.0, landmarks[54, 1] + 0.3, 1.8, 2.0, -0.9 - 0.4 * max(expression.smile, 0.0))
 
 
-def _cut_below_jaw(radius: np.ndarray, angles: np.ndarray, heights: np.ndarray, jaw_y: np.ndarray) -> np.ndarray:
+def _cut_below_jaw(
+    radius: np.ndarray, angles: np.ndarray, heights: np.ndarray, jaw_y: np.ndarray, neck_radius: float
+) -> np.ndarray:
     """Roll the surface off below the jaw, towards the neck."""
     depth = (heights[:, None] - jaw_y[None]) / _JAW_ROLL_OFF
     share = np.clip(depth, 0.0, 1.0)
     share = share**1.5 * (2.5 - 1.5 * share)
-    neck = _NECK_RADIUS + 1.5 * np.cos(2 * angles)[None] * -1.0 + 0.05 * np.maximum(heights - 118.0, 0.0)[:, None]
+    neck = neck_radius - 1.5 * np.cos(2 * angles)[None] + 0.05 * np.maximum(heights - 118.0, 0.0)[:, None]
     return radius + (np.minimum(neck, radius) - radius) * share
 
 

@@ -1,8 +1,8 @@
 """Rest positions of the 68 iBUG points, deformed by identity and expression, and smooth curves through them.
 
-Rest coordinates are (x, y) in units on the undisplaced head: x to the right of the midline, y downwards as in an upright
-128x128 image. Everything that is drawn on the face (lips, lids, brows, nostrils, jaw) starts from these points, hence
-the published landmarks are those of the drawn features.
+Rest coordinates are (x, y) in units on the undisplaced head: x to the right of the midline, y downwards as in an
+upright 128x128 image. Everything that is drawn on the face (lips, lids, brows, nostrils, jaw) starts from these
+points, hence the published landmarks are those of the drawn features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EYE_CENTRE = np.array((-17.5, 52.9))
 _EYE_HALF_WIDTH = 6.8
 _LID_X = np.array((-0.42, 0.34))  # of points 37 and 38, in half widths
 _MOUTH_Y = 89.8
-_MOUTH_HALF_WIDTH = 13.6
+_MOUTH_HALF_WIDTH = 14.5
 _OPEN_MOUTH_GAP = 13.0
 _CHIN_SHARE_OF_GAP = 0.55
 _CLOSED_UPPER_LID = -1.35  # height of the upper lid above the corners when the eye is closed: it rests on the lower lid

@@ -33,7 +33,7 @@ def background(face: Face, size: int) -> np.ndarray:
 
 def _studio(plane: np.ndarray, colour: np.ndarray, rng: np.random.Generator, unit: float) -> np.ndarray:
     cloud = fractal_noise(rng, plane.shape[:2], [(60 * unit, 60 * unit), (25 * unit, 25 * unit), (4 * unit, 4 * unit)])
-    return plane * (1.0 + 0.12 * cloud[..., None])
+    return plane * (1.0 + 0.05 * cloud[..., None])
 
 
 def _bokeh(plane: np.ndarray, colour: np.ndarray, rng: np.random.Generator, unit: float) -> np.ndarray:
@@ -59,7 +59,7 @@ def _wall(plane: np.ndarray, colour: np.ndarray, rng: np.random.Generator, unit:
         line = (int(row * height * unit), int((row * height + height) * unit - 0.9 * unit))
         plane[line[1] : line[1] + max(1, int(0.9 * unit))] *= 0.6
     grain = fractal_noise(rng, plane.shape[:2], [(3 * unit, 3 * unit), (1.2 * unit, 1.2 * unit)])
-    return plane * (1.0 + 0.10 * grain[..., None])
+    return plane * (1.0 + 0.06 * grain[..., None])
 
 
 def _foliage(plane: np.ndarray, colour: np.ndarray, rng: np.random.Generator, unit: float) -> np.ndarray:
@@ -147,14 +147,12 @@ def dress(image: np.ndarray, face: Face, camera: Camera, bare: np.ndarray) -> No
     mask = _fill(image.shape[:2], [outline], size) * bare
     rng = stream_rng(face.seed, Stream.SCENE_DETAIL + 100)
     unit = size / FRAME
-    folds = fractal_noise(
-        rng, image.shape[:2], [(26 * unit, 9 * unit), (10 * unit, 5 * unit), (1.6 * unit, 1.6 * unit)]
-    )
+    folds = fractal_noise(rng, image.shape[:2], [(40 * unit, 12 * unit), (50 * unit, 5 * unit)])
     light = face.light
     level = 0.75 * np.asarray(light.key, np.float32) + np.asarray(light.ambient, np.float32)
     axis = ((np.arange(size) + 0.5) / unit - 64.0) / 64.0
     turned = 1.0 + 0.5 * light.direction[0] * axis[None]
-    shade = (0.62 + 0.14 * folds) * turned
+    shade = (0.62 + 0.11 * folds) * turned
     colour = (
         np.asarray(face.scene.clothing, np.float32) * level * np.clip(shade, 0.08, None)[..., None].astype(np.float32)
     )
@@ -261,7 +259,8 @@ def record(linear: np.ndarray, face: Face, size: int) -> np.ndarray:
     image = image * (1.0 + 0.10 * image) / (1.0 + 0.28 * image)  # a soft shoulder keeps highlights from clipping hard
     luma = image @ np.array((0.2126, 0.7152, 0.0722), np.float32)
     image = np.maximum(luma[..., None] + scene.saturation * (image - luma[..., None]), 0.0)
-    encoded = 255.0 * np.power(image, np.float32(scene.gamma / 2.2))
+    encoded = np.minimum(np.power(image, np.float32(scene.gamma / 2.2)), 1.0)
+    encoded = 255.0 * (encoded + scene.contrast * (smooth_step(0.0, 1.0, encoded) - encoded))
     rng = stream_rng(face.seed, Stream.SENSOR)
     noise = rng.standard_normal((size, size, 4), np.float32)
     encoded += scene.noise * (0.8 * noise[..., 3:] + 0.6 * noise[..., :3])

@@ -15,6 +15,7 @@ from facesr_plugin.data.synthetic.parameters import Light
 _WRAP = np.array((0.30, 0.16, 0.12), np.float32)  # light that bleeds past the terminator, by channel
 _SHADOW_REACH = (1.6, 3.2, 5.5, 9.0, 14.0, 21.0, 31.0, 44.0)
 _VIEW = np.array((0.0, 0.0, 1.0))
+_WET_GLOSS = 0.9  # above it a material mirrors small lamps: eyes
 _CATCH_LIGHT = np.array((-0.30, -0.42, 0.86))
 
 
@@ -102,22 +103,13 @@ def _highlights(planes: Shading, light: Light, lit: np.ndarray, shine: float) ->
     aligned = np.clip(normal @ half, 0.0, 1.0) ** exponent
     grazing = 1.0 + 2.0 * np.clip(1.0 - normal[..., 2], 0.0, 1.0) ** 3
     strength = material[..., SPECULAR] * aligned * grazing * lit * (1.0 - material[..., HAIR])
-    across = np.clip(1.0 - (planes.strand @ half) ** 2, 0.0, 1.0) ** 30
-    strength += (
-        0.10
-        * shine
-        * across
-        * lit
-        * material[..., HAIR]
-        * np.clip(normal @ np.asarray(light.direction, np.float32) + 0.2, 0, 1)
-    )
+    across = np.clip(1.0 - (planes.strand @ half) ** 2, 0.0, 1.0) ** 40
+    facing = np.clip(normal @ np.asarray(light.direction, np.float32) + 0.2, 0.0, 1.0)
+    sheen = across * lit * material[..., HAIR] * facing * shine
+    strength += 0.02 * sheen
     catch_half = _CATCH_LIGHT + _VIEW
     catch_half = (catch_half / np.linalg.norm(catch_half)).astype(np.float32)
-    wet = smooth_wet(material[..., GLOSS])
-    strength += 0.9 * wet * np.clip(normal @ catch_half, 0.0, 1.0) ** 220
-    return strength[..., None] * np.asarray(light.key, np.float32)
-
-
-def smooth_wet(gloss: np.ndarray) -> np.ndarray:
-    """Return how much a material mirrors small lamps: only eyes do (gloss near 1)."""
-    return np.clip((gloss - 0.85) / 0.12, 0.0, 1.0)
+    wet = np.nonzero(material[..., GLOSS] > _WET_GLOSS)
+    strength[wet] += 1.1 * np.clip(normal[wet] @ catch_half, 0.0, 1.0) ** 220
+    coloured = (1.6 * sheen)[..., None] * planes.albedo
+    return (strength[..., None] + coloured) * np.asarray(light.key, np.float32)

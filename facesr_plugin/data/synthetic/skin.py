@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from facesr_plugin.data.synthetic.canvas import GLOSS, OCCLUSION, SPECULAR, Canvas, fractal_noise
+from facesr_plugin.data.synthetic.canvas import GLOSS, OCCLUSION, SPECULAR, Canvas, Patch, fractal_noise
 from facesr_plugin.data.synthetic.head import smooth_step
 from facesr_plugin.data.synthetic.landmarks import jaw_drop, smooth_curve
 from facesr_plugin.data.synthetic.parameters import Face, Stream, stream_rng
 
 _BLOOD_TINT = np.array((-0.12, 0.55, 0.42), np.float32)  # what blood takes from red, green and blue
 _CREASE_TINT = (0.75, 1.0, 1.0)
+_BEARD_X = (0, 9, 16, 24, 32, 38, 44)  # upper edge of the beard on the cheeks
+_BEARD_Y = (88, 84.5, 87.0, 88.5, 80.0, 66.0, 50.0)
 _STUBBLE_TINT = (1.0, 0.93, 0.85)
 
 
@@ -71,8 +73,8 @@ def _paint_spots(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
     freckles = np.stack(
         [rng.normal(0.0, 17.0, count), rng.normal(68.0, 7.0, count), rng.uniform(0.25, 0.6, count)], axis=1
     )
-    moles = np.stack([rng.uniform(-33, 33, 4), rng.uniform(28, 108, 4), rng.uniform(0.3, 0.9, 4)], axis=1)
-    moles = moles[: rng.integers(0, 5)]
+    moles = np.stack([rng.uniform(-33, 33, 4), rng.uniform(28, 108, 4), rng.uniform(0.25, 0.6, 4)], axis=1)
+    moles = moles[: rng.integers(0, 3)]
     for (x, y, radius), amount in [*((f, 0.25) for f in freckles), *((m, 0.6) for m in moles)]:
         if abs(x) < 34:
             index, weight = _gaussian(canvas, x, y, radius, radius)
@@ -137,40 +139,45 @@ def _paint_cavities(canvas: Canvas, face: Face) -> None:
     occlusion[index] *= 1.0 - 0.3 * weight
 
 
-def beard_area(canvas: Canvas, face: Face) -> np.ndarray:
-    """Return where a beard grows, (rows, columns) in [0, 1]: side-burns, cheeks below a line, chin, under the jaw, upper lip."""
+def beard_area(canvas: Canvas, face: Face) -> tuple[Patch, np.ndarray]:
+    """Return the lower face and where a beard can grow on it, (h, w) in [0, 1]: side-burns, cheeks, lip, chin, jaw."""
     points = canvas.head.landmarks
     drop = jaw_drop(face.expression)
-    x, y = np.abs(canvas.rest_x), canvas.heights[:, None]
-    line = np.interp(x, (0, 9, 16, 24, 32, 38, 44), (88, 84.5, 87.0, 88.5, 80.0, 66.0, 50.0)).astype(np.float32)
-    cheeks = smooth_step(-3.0, 4.0, y - line)
-    jaw = canvas.spread(canvas.head.jaw_y.astype(np.float32)[None].repeat(2, axis=0))
-    cheeks *= smooth_step(11.0, 3.0, y - jaw)
-    cheeks[:, np.abs(np.rad2deg(canvas.angles)) > 86] = 0.0
-    lower = points[57, 1]
+    patch = canvas.patch(np.array([(-60.0, 46.0), (60.0, 130.0)]), 0.0)
+    x, y = np.abs(patch.x), patch.y
+    line = np.interp(x, _BEARD_X, _BEARD_Y).astype(np.float32)
+    below = y - np.interp(canvas.angles[patch.columns], canvas.head.skin.angles, canvas.head.jaw_y)[None]
+    cheeks = smooth_step(-3.0, 4.0, y - line) * smooth_step(11.0, 3.0, below.astype(np.float32))
+    cheeks[:, np.abs(np.rad2deg(canvas.angles[patch.columns])) > 86] = 0.0
+    top, base, lower, corner = points[50, 1], points[33, 1] + 0.9, points[57, 1], points[54, 0]
     bare_chin = np.exp(-(((x - 7.0) / 3.6) ** 2) - ((y - lower - 3.0) / 2.6) ** 2)
-    top, base = points[50, 1], points[33, 1] + 0.9
     upper_lip = smooth_step(base, base + 1.6, y) * smooth_step(
         top + 4.5, top + 1.5, y - 0.28 * np.maximum(x - 4.0, 0.0)
     )
     upper_lip *= smooth_step(17.0, 13.0, x)
-    corner_strip = (
-        np.exp(-0.5 * (((x - points[54, 0] - 2.8) / 1.9) ** 2))
-        * smooth_step(top, top + 4, y)
-        * smooth_step(lower + 12, lower, y)
-    )
-    area = np.maximum.reduce([cheeks * (1.0 - 0.8 * bare_chin), upper_lip, corner_strip])
-    return area * smooth_step(124.0 + drop, 118.0 + drop, y)
+    strip = np.exp(-0.5 * (((x - corner - 2.8) / 1.9) ** 2)) * smooth_step(top, top + 4, y)
+    strip *= smooth_step(lower + 12, lower, y)
+    area = np.maximum.reduce([cheeks * (1.0 - 0.8 * bare_chin), upper_lip, strip])
+    return patch, area * smooth_step(124.0 + drop, 118.0 + drop, y)
+
+
+def beard_density(canvas: Canvas, face: Face) -> tuple[Patch, np.ndarray]:
+    """Return the lower face and how dense its beard and moustache are, (h, w) in [0, 1]."""
+    patch, area = beard_area(canvas, face)
+    points = canvas.head.landmarks
+    lip = smooth_step(points[48, 1] + 4.0, points[33, 1], patch.y) * smooth_step(18.0, 14.0, np.abs(patch.x))
+    return patch, area * np.maximum(face.hair.beard, face.hair.moustache * lip)
 
 
 def paint_stubble(canvas: Canvas, face: Face) -> None:
     """Shade the beard area with short dots of hair."""
-    strength = max(face.hair.stubble, 0.7 * face.hair.beard)
-    if strength == 0.0:
+    hair = face.hair
+    if max(hair.stubble, hair.beard, hair.moustache) == 0.0:
         return
     rng = stream_rng(face.seed, Stream.HAIR_DETAIL)
-    area = beard_area(canvas, face)
+    patch, area = beard_area(canvas, face)
+    strength = np.maximum(hair.stubble * area, 1.35 * beard_density(canvas, face)[1])
     dots = rng.standard_normal(area.shape, np.float32) * 0.22 * min(canvas.scale, 4.0) ** 0.5
-    weight = np.clip(area * (strength * (0.42 + dots)), 0.0, 0.85)[..., None]
-    canvas.albedo *= 1.0 - weight * np.array(_STUBBLE_TINT, np.float32)
-    canvas.material[..., SPECULAR] *= 1.0 - 0.5 * area
+    weight = np.clip(strength * (0.42 + dots), 0.0, 0.85)
+    canvas.darken(patch, weight, 1.0, _STUBBLE_TINT)
+    canvas.material[patch.index][..., SPECULAR] *= 1.0 - 0.5 * area
