@@ -28,7 +28,7 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     Args:
         weights: ``.pth`` or ``.safetensors`` file of a generator.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic.
+        precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic. On GPUs fp32 convolutions follow torch's TF32 setting.
 
     Raises:
         FileNotFoundError: If there is no such file.
