@@ -137,30 +137,10 @@ class ScaledConv2d(nn.Conv2d):
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """Apply the layer with the given weight ``(out_ch, in_ch, 3, 3)``."""
         if self.upsample:
-            return upsampled_conv(x, weight, self.bias)
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
         if self.pad:
             x = F.pad(x, (1, 1, 1, 1), mode="reflect")
         return F.conv2d(x, weight, self.bias, self.stride)
-
-
-def upsampled_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Enlarge twice by nearest neighbour, pad by reflection and convolve 3x3, computed on the small map.
-
-    Each output pixel sees 2x2 small pixels only, so one transposed convolution with the nine taps spread over 4x4
-    replaces the three steps; reflection of the enlarged map is replication of the small one.
-
-    Args:
-        x: ``(N, C, H, W)``.
-        weight: ``(out, C, 3, 3)``.
-        bias: ``(out,)`` or None.
-
-    Returns:
-        ``(N, out, 2 * H, 2 * W)``.
-    """
-    taps = weight.flip(-2, -1).transpose(0, 1)
-    taps = F.pad(taps, (0, 1)) + F.pad(taps, (1, 0))
-    taps = F.pad(taps, (0, 0, 0, 1)) + F.pad(taps, (0, 0, 1, 0))  # (C, out, 4, 4)
-    return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), taps, bias, stride=2, padding=3)
 
 
 class SpectralConv2d(ScaledConv2d):

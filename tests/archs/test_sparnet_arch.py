@@ -15,7 +15,6 @@ from facesr_plugin.archs.arch_util import (
     LayerStyle,
     ScaledConv2d,
     SpectralConv2d,
-    upsampled_conv,
 )
 from facesr_plugin.archs.sparnet_arch import AttentionHourglass, FaceAttentionUnit, SPARNet
 from facesr_plugin.registry import ARCH_REGISTRY
@@ -297,17 +296,11 @@ def test_attention_hourglass_brings_odd_sizes_back_by_nearest_interpolation(size
     torch.testing.assert_close(block(feat), expected.sigmoid())
 
 
-@pytest.mark.parametrize("size", [(2, 2), (5, 7), (8, 3), (1, 4)])
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_upsampled_conv_equals_its_literal_form(size, with_bias):
-    feat = image(2, 3, *size).double().requires_grad_()
-    weight = image(4, 3, 3, 3, seed=2).double().requires_grad_()
-    bias = image(4, seed=3).double() if with_bias else None
-    literal = F.conv2d(F.pad(F.interpolate(feat, scale_factor=2), (1, 1, 1, 1), mode="reflect"), weight, bias)
-    fast = upsampled_conv(feat, weight, bias)
-    torch.testing.assert_close(fast, literal)
-    grads = [torch.autograd.grad(out.sin().sum(), (feat, weight)) for out in (fast, literal)]
-    torch.testing.assert_close(*grads)
+def test_scaled_conv_doubles_by_nearest_before_the_padding():
+    conv = ScaledConv2d(2, 3, scale="up")
+    feat = image(1, 2, 5, 7)
+    enlarged = F.pad(feat.repeat_interleave(2, -1).repeat_interleave(2, -2), (1, 1, 1, 1), mode="reflect")
+    torch.testing.assert_close(conv(feat), F.conv2d(enlarged, conv.weight, conv.bias))
 
 
 def test_scaled_conv_halves_sizes_upwards_and_pads_by_reflection():

@@ -57,7 +57,7 @@ class Case:
         assert np.isfinite(actual).all(), f"{name} has values that are not finite"
         limit = find_limit(family, self.meta)
         largest = float(np.abs(expected).max(initial=0.0)) if limit.relative else 1.0
-        allowed = max(limit.value * largest, limit.noise)
+        allowed = limit.value * largest
         error = np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0)
         assert error <= allowed, f"{name}: off by {error:.3g}, limit {allowed:.3g} ({family})"
 

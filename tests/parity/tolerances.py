@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 
 class Limit(NamedTuple):
-    """Largest difference: ``value``, times the largest reference if ``relative``; never less than ``noise``."""
+    """Largest difference: ``value``, times the largest reference if ``relative``."""
 
     value: float
     relative: bool = True
-    noise: float = 0.0
 
 
 # Float32 with other kernels and thread counts differs by about 2e-6 of an array's largest magnitude.
@@ -33,12 +32,6 @@ TOLERANCES = {
 }
 
 
-# The rounding noise of the reference itself, measured by its makers against float64: an exact result is that far off.
-# It matters where features are large and the sigmoid of an attention map is small (gain 1.5: 1.4e-5 of the map).
-_NOISE = "max_abs_diff_float32_vs_float64"
-_NOISY = ("network", "block")
-
-
 def find_limit(family, meta):
     """Return the limit of a family, or the one that a reference file states as a number (or in words, ``<= number``).
 
@@ -52,6 +45,4 @@ def find_limit(family, meta):
     if isinstance(stated, str):
         number = re.search(r"<=\s*([0-9.]+(?:e-?\d+)?)", stated)
         stated = float(number[1]) if number else None
-    if stated is not None:
-        limit = limit._replace(value=float(stated))
-    return limit._replace(noise=meta.get(_NOISE, 0.0)) if family in _NOISY else limit
+    return limit if stated is None else limit._replace(value=float(stated))
