@@ -15,7 +15,9 @@ from pathlib import Path
 
 import yaml
 
+from facesr_plugin.data.sources import open_source
 from facesr_plugin.data.transforms import make_lq
+from facesr_plugin.pipeline.grid import Comparison, comparison_grid
 from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.imageio import list_images, read_image, write_png
 from facesr_plugin.utils.option_file import find_shipped, load_option_file, override
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "results" / "demo"
 NETWORK = ["network_g.min_ch=16", "network_g.max_ch=48", "network_g.res_depth=1", "network_g.bottleneck_size=8"]
 SHOWN = 5
+SCALE = 8
 
 
 def main() -> int:
@@ -51,7 +54,7 @@ def main() -> int:
     basicsr(args.basicsr, "test.py", write_options("test_sparnet", args.iterations, weights))
 
     print("4/5  restore", flush=True)
-    lq, gt = write_inputs(faces, val)
+    lq, gt = write_inputs()
     facesr("infer", lq, "--weights", weights, "--out", OUT / "restored", "--gt", gt, "--overwrite")
 
     print("5/5  compare", flush=True)
@@ -102,24 +105,23 @@ def write_options(name: str, iterations: int, weights: Path | None = None) -> Pa
     return path
 
 
-def write_inputs(faces: Path, names: list[Path]) -> tuple[Path, Path]:
+def write_inputs() -> tuple[Path, Path]:
     """Small inputs (16x16) and targets of the validation faces as PNG files."""
     lq, gt = OUT / "lq", OUT / "gt"
-    for path in names:
-        image = read_image(path)
-        target, small = make_lq(image)
-        write_png(gt / f"{path.stem}.png", target)
-        write_png(lq / f"{path.stem}.png", small)
+    source = open_source(str(OUT / "faces_val.lmdb"))
+    for key in source.keys:
+        target = source.read(key)
+        write_png(gt / f"{key}.png", target)
+        write_png(lq / f"{key}.png", make_lq(target, SCALE))
     return lq, gt
 
 
 def write_comparison(lq: Path, gt: Path) -> None:
     """Input, bicubic, result and ground truth of the first validation faces."""
-    from facesr_plugin.pipeline.grid import comparison_grid
-
-    rows = []
-    for path in sorted(lq.glob("*.png"))[:SHOWN]:
-        rows.append((read_image(path), read_image(OUT / "restored" / path.name), read_image(gt / path.name)))
+    rows = [
+        Comparison(read_image(path), read_image(OUT / "restored" / path.name), read_image(gt / path.name))
+        for path in sorted(lq.glob("*.png"))[:SHOWN]
+    ]
     write_png(OUT / "comparison.png", comparison_grid(rows))
 
 
