@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -26,6 +26,7 @@ LEAVES = (
     "running_var",
     "num_batches_tracked",
 )
+_CACHED_KEYS = 4096
 _INTEGER = "(0|[1-9][0-9]{0,5})"
 _FIELD = re.compile(r"\{(\w+?)(?:([+-])(\d+))?\}")
 
@@ -85,7 +86,9 @@ class KeyMap:
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.rules = tuple(_ordered(rules))
+        self._rules = [_CompiledRule(rule) for rule in _ordered(rules)]
+        self._to_ours = lru_cache(_CACHED_KEYS)(self._find_ours)
+        self._to_official = lru_cache(_CACHED_KEYS)(self._find_official)
 
     def to_ours(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Rename official keys to ours.
@@ -112,15 +115,11 @@ class KeyMap:
         """Return the keys that fit no pattern of ours."""
         return [key for key in keys if not self._to_official(key)]
 
-    @cached_property
-    def _compiled(self) -> list[_CompiledRule]:
-        return [_CompiledRule(rule) for rule in self.rules]
+    def _find_ours(self, key: str) -> list[_Renamed]:
+        return [renamed for rule in self._rules if (renamed := rule.to_ours(key))]
 
-    def _to_ours(self, key: str) -> list[_Renamed]:
-        return [renamed for rule in self._compiled if (renamed := rule.to_ours(key))]
-
-    def _to_official(self, key: str) -> list[_Renamed]:
-        return [renamed for rule in self._compiled if (renamed := rule.to_official(key))]
+    def _find_official(self, key: str) -> list[_Renamed]:
+        return [renamed for rule in self._rules if (renamed := rule.to_official(key))]
 
 
 class _CompiledRule:

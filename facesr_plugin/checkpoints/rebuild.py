@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,6 +217,10 @@ class _Materialiser:
     def _dict(self, value: dict, depth: int) -> dict:
         return {key: self.convert(item, depth) for key, item in value.items()}
 
+    def _counter(self, value: Counter, _: int) -> Counter:
+        self._nodes_left -= len(value)
+        return value.copy()
+
     def _stub(self, value: Stub, depth: int) -> Stub:
         return Stub(value.name, self._tuple(value.args, depth), self.convert(value.state, depth))
 
@@ -238,6 +243,7 @@ class _Materialiser:
         list: _list,
         tuple: _tuple,
         dict: _dict,
+        Counter: _counter,
         Stub: _stub,
         Global: _global,
         TensorSpec: _tensor,
@@ -296,14 +302,11 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     return mapping
 
 
-def _counter(counts: Any = None) -> dict[Any, Any]:
-    """BasicSR's schedulers keep their milestones in a Counter; a plain dictionary serves them as well."""
-    mapping: dict[Any, Any] = {}
-    if counts is not None:
-        if type(counts) is not dict or any(type(value) is not int for value in counts.values()):
-            raise UnsupportedCheckpointError("a Counter must map values to whole numbers")
-        set_items(mapping, list(counts.items()))
-    return mapping
+def _counter(counts: Any = None) -> Counter:
+    """The milestones of BasicSR's schedulers, in training states."""
+    if type(counts) is not dict or any(type(value) is not int for item in counts.items() for value in item):
+        raise UnsupportedCheckpointError("a Counter must map integers to integers")
+    return Counter(counts)
 
 
 def _size(values: Any = ()) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, list_some, nest
 from facesr_plugin.checkpoints.system_format import SystemFormat
 
-_CONV_LAYER = (Rule("conv", "conv2d"), Rule("act", "relu.func"), Rule("norm", "norm.norm"))
+CONV_LAYER = (Rule("conv", "conv2d"), Rule("act", "relu.func"), Rule("norm", "norm.norm"))
 _ATTENTION = (
     Rule("lateral.{l-1}", "b1_{l}", (0, "-l", 0)),
     Rule("down.{l-1}", "b2_{l}", (0, "-l", 1)),
@@ -24,17 +24,17 @@ _ATTENTION = (
     Rule("out", "out_block.0", (3,)),
 )
 _UNIT = chain(
-    nest([Rule("shortcut", "shortcut_func")], _CONV_LAYER),
+    nest([Rule("shortcut", "shortcut_func")], CONV_LAYER),
     [Rule("norm", "preact_func.0.norm"), Rule("act", "preact_func.1.func")],
-    nest([Rule("conv1", "conv1"), Rule("conv2", "conv2")], _CONV_LAYER),
-    nest([Rule("attention", "att_func")], nest(_ATTENTION, _CONV_LAYER)),
+    nest([Rule("conv1", "conv1"), Rule("conv2", "conv2")], CONV_LAYER),
+    nest([Rule("attention", "att_func")], nest(_ATTENTION, CONV_LAYER)),
 )
 _UNITS = (Rule("encoder.{i}", "encoder.{i}"), Rule("body.{i}", "res_layers.{i}"), Rule("decoder.{i}", "decoder.{i}"))
 GENERATOR_KEYS = KeyMap(
     chain(
-        nest([Rule("encoder.0", "encoder.0")], _CONV_LAYER),
+        nest([Rule("encoder.0", "encoder.0")], CONV_LAYER),
         nest(_UNITS, _UNIT),
-        nest([Rule("tail", "out_conv")], _CONV_LAYER),
+        nest([Rule("tail", "out_conv")], CONV_LAYER),
     )
 )
 
@@ -55,8 +55,8 @@ def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         UnsupportedCheckpointError: If a block is missing or the widths are not those of any SPARNet.
     """
-    halvings, body, doublings = _count(state_dict, "encoder") - 1, _count(state_dict, "body"), 0
-    doublings = _count(state_dict, "decoder")
+    halvings = count_blocks(state_dict, "encoder") - 1
+    body, doublings = count_blocks(state_dict, "body"), count_blocks(state_dict, "decoder")
     if not 0 <= halvings <= _MAX_STEPS or doublings > _MAX_STEPS:
         raise UnsupportedCheckpointError(f"SPARNet has no {halvings} halvings and {doublings} doublings")
     default = (16 << halvings, 16 << doublings, 16)
@@ -69,23 +69,33 @@ def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "out_size": out_size,
         "min_feat_size": min_feat_size,
         "res_depth": body + halvings - 3,
-        "relu_type": "prelu" if any(key.endswith(".act.weight") for key in state_dict) else "leakyrelu",
-        "norm_type": _norm_type(state_dict),
+        "relu_type": relu_type(state_dict),
+        "norm_type": norm_type(state_dict),
         "att_name": _attention_type(state_dict),
         "bottleneck_size": _bottleneck_size(state_dict, halvings),
         "spectral_norm": any(key.endswith(".weight_orig") for key in state_dict),
     }
 
 
-def _count(state_dict: Mapping[str, Tensor], stage: str) -> int:
-    found = {int(key.split(".")[1]) for key in state_dict if key.startswith(f"{stage}.")}
+def count_blocks(state_dict: Mapping[str, Tensor], stage: str) -> int:
+    """Return how many blocks ``<stage>.0``, ``<stage>.1`` ... there are.
+
+    Raises:
+        UnsupportedCheckpointError: If some are missing in between.
+    """
+    found = {int(key.removeprefix(f"{stage}.").split(".")[0]) for key in state_dict if key.startswith(f"{stage}.")}
     if found != set(range(len(found))):
         gaps = sorted(set(range(max(found))) - found)
         raise UnsupportedCheckpointError(f"blocks are missing: {list_some(f'{stage}.{i}' for i in gaps)}")
     return len(found)
 
 
-def _conv_shape(state_dict: Mapping[str, Tensor], layer: str) -> tuple[int, ...]:
+def conv_shape(state_dict: Mapping[str, Tensor], layer: str) -> tuple[int, ...]:
+    """Return the shape (out, in, 3, 3) of the convolution of a ConvLayer.
+
+    Raises:
+        UnsupportedCheckpointError: If it is missing or no convolution weight.
+    """
     for leaf in ("weight", "weight_orig"):
         if f"{layer}.conv.{leaf}" in state_dict:
             shape = tuple(state_dict[f"{layer}.conv.{leaf}"].shape)
@@ -97,9 +107,9 @@ def _conv_shape(state_dict: Mapping[str, Tensor], layer: str) -> tuple[int, ...]
 
 def _channel_limits(state_dict: Mapping[str, Tensor], halvings: int, doublings: int) -> tuple[int, int]:
     """Return (min_ch, max_ch) that give the widths of the file: the published ones if they do."""
-    down = [_conv_shape(state_dict, "encoder.0")[0]]
-    down += [_conv_shape(state_dict, f"encoder.{i}.conv1")[0] for i in range(1, halvings + 1)]
-    up = [_conv_shape(state_dict, f"decoder.{i}.conv1")[0] for i in range(doublings)]
+    down = [conv_shape(state_dict, "encoder.0")[0]]
+    down += [conv_shape(state_dict, f"encoder.{i}.conv1")[0] for i in range(1, halvings + 1)]
+    up = [conv_shape(state_dict, f"decoder.{i}.conv1")[0] for i in range(doublings)]
     smallest, widest = min(down + up), down[-1]
     for max_ch, min_ch in product(range(widest, widest + 2**halvings), (_PUBLISHED_MIN_CH, smallest)):
         if min_ch <= max_ch and widths(min_ch, max_ch, halvings, doublings) == (down, up):
@@ -118,11 +128,17 @@ def widths(min_ch: int, max_ch: int, halvings: int, doublings: int) -> tuple[lis
     return down, [limit((first << halvings) >> i) for i in range(1, doublings + 1)]
 
 
-def _norm_type(state_dict: Mapping[str, Tensor]) -> str:
+def norm_type(state_dict: Mapping[str, Tensor]) -> str:
+    """Return ``bn``, ``in`` (or ``gn``, which looks the same) or ``none`` (or ``pixel``)."""
     leaves = {key.rsplit(".", 1)[1] for key in state_dict if key.split(".")[-2] == "norm"}
     if not leaves:
         return "none"
     return "bn" if "running_mean" in leaves else "in"
+
+
+def relu_type(state_dict: Mapping[str, Tensor]) -> str:
+    """Return ``prelu``, or ``leakyrelu`` for every activation without parameters."""
+    return "prelu" if any(key.endswith(".act.weight") for key in state_dict) else "leakyrelu"
 
 
 def _attention_type(state_dict: Mapping[str, Tensor]) -> str:

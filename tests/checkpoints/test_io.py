@@ -21,7 +21,7 @@ from facesr_plugin.checkpoints import (
 from facesr_plugin.checkpoints.detect import identify
 from helpers.checkpoint_files import official_state
 
-ARGS = {"min_ch": 4, "max_ch": 8, "res_depth": 1, "bottleneck_size": 16}
+ARGS = {"min_ch": 4, "max_ch": 8, "in_size": 32, "out_size": 32, "res_depth": 1, "bottleneck_size": 64}
 RECORD = make_record("sparnet", "SPARNet", ARGS)
 
 
@@ -29,6 +29,11 @@ RECORD = make_record("sparnet", "SPARNet", ARGS)
 def state():
     torch.manual_seed(0)
     return SPARNet(**ARGS).state_dict()
+
+
+@pytest.fixture(scope="module")
+def official(state):
+    return to_official("sparnet", state, ARGS)
 
 
 @pytest.fixture
@@ -89,7 +94,7 @@ def test_saving_refuses_other_suffixes_and_misfits(tmp_path, state):
         save_weights(tmp_path / "net.bin", weights)
     with pytest.raises(UnsupportedCheckpointError, match="do not fit SPARNet"):
         save_weights(tmp_path / "net.pth", weights._replace(args={**ARGS, "max_ch": 16}))
-    with pytest.raises(ValueError, match="arch must be one of SPARNet"):
+    with pytest.raises(ValueError, match="arch must be one of SPARNet, SPARNetDiscriminator"):
         save_weights(tmp_path / "net.pth", weights._replace(arch="DICNet"))
     assert not os.listdir(tmp_path)  # noqa: PTH208
 
@@ -148,8 +153,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_loading_unwraps_official_files(save, wrapper):
-    official = official_state("tiny_bn_prelu_odd")
+def test_loading_unwraps_official_files(save, official, wrapper):
     loaded = load_weights(save(WRAPPERS[wrapper](official)))
     assert loaded.kind == "official"
     assert equal(to_official("sparnet", loaded.state_dict, loaded.args), official)
@@ -163,8 +167,7 @@ def test_loading_unwraps_files_with_our_names(save, state, wrapper):
 
 
 @pytest.mark.parametrize("write", ["npz", "safetensors", "legacy"])
-def test_loading_reads_official_weights_in_every_form(tmp_path, write):
-    official = official_state("tiny_in_sn_attn3d")
+def test_loading_reads_official_weights_in_every_form(tmp_path, official, write):
     path = tmp_path / "file"
     if write == "npz":
         with path.open("wb") as file:
@@ -196,7 +199,7 @@ def test_official_files_are_written_as_released(tmp_path):
         ({"format": "1"}, "must have system, arch, args and a format number"),
         ({"system": "dic"}, "system must be one of sparnet, got 'dic'"),
         ({"system": None}, "must have system, arch and args"),
-        ({"arch": "DICNet"}, "arch must be one of SPARNet for sparnet, got 'DICNet'"),
+        ({"arch": "DICNet"}, "arch must be one of SPARNet, SPARNetDiscriminator for sparnet, got 'DICNet'"),
         ({"args": [1]}, "must have system, arch and args"),
         ({"args": {1: 2}}, "name is no text"),
         ({"args": {}}, "record and its weights disagree.*(missing|other shapes)"),
@@ -272,19 +275,19 @@ def test_loading_refuses_an_unknown_system(save, state):
         load_weights(save(state), system="x")
 
 
-def test_loading_names_both_systems(save, state, monkeypatch):
+def test_loading_names_both_systems(save, state, official, monkeypatch):
     from facesr_plugin.checkpoints import detect
 
     other = detect.SystemFormat("other", "Other", detect.sparnet.KeyMap([]), lambda _: {})
     monkeypatch.setattr(detect, "FORMATS", (*detect.FORMATS, other))
-    for data in ({"params": state, "facesr": RECORD}, {"params": state}, official_state("tiny_bn_prelu_odd")):
+    for data in ({"params": state, "facesr": RECORD}, {"params": state}, official):
         with pytest.raises(UnsupportedCheckpointError, match=r"weights of sparnet \(SPARNet\), not other"):
             load_weights(save(data), system="other")
 
 
-def test_identify_tells_official_names_from_ours(state):
+def test_identify_tells_official_names_from_ours(state, official):
     assert not identify(state).official
-    assert identify(official_state("tiny_bn_prelu_odd")).official
+    assert identify(official).official
     with pytest.raises(UnsupportedCheckpointError, match="nearest is sparnet with our key names"):
         identify({**state, "head.weight": 0})
 

@@ -68,11 +68,13 @@ def test_reader_reads_the_values_beside_the_weights(save):
         "raw": b"bytes",
         "parameter": nn.Parameter(torch.ones(2)),
         "ordered": collections.OrderedDict(a=1),
+        "milestones": collections.Counter([100, 100, 200]),
     }
     read = read_checkpoint(save(value))
     assert equal(read.pop("parameter"), torch.ones(2))
     assert read == {key: item for key, item in value.items() if key != "parameter"}
     assert type(read["best"]) is float
+    assert sorted(read["milestones"].elements()) == [100, 100, 200]
 
 
 def test_reader_reads_an_optimiser_state(save):
