@@ -15,11 +15,11 @@ _PIVOT_Y = 66.0
 # Where an aligned face has its eyes, nose tip and mouth corners, in units.
 _ALIGNED = np.array([(46.7, 53.0), (81.3, 53.0), (64.0, 73.4), (49.6, 89.6), (78.4, 89.6)])
 _FAR, _NEAR = -45.0, 80.0
-_COARSE_STEP = 2.5
+_COARSE_STEP = 3.5
 _FULL_STEPS = 6
-_GRAZING_STEPS = 40
+_GRAZING_STEPS = 22
 _REFINEMENTS = 3
-_MIN_STEP, _MAX_STEP = np.float32(0.7), np.float32(4.0)
+_MIN_STEP, _MAX_STEP = np.float32(1.0), np.float32(4.5)
 _PLANE_WIDTH = 64
 _MISS = -1e3
 

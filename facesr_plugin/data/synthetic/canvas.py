@@ -38,6 +38,7 @@ class Canvas:
 
     def __init__(self, head: Head, scale: float) -> None:
         self.head, self.scale = head, scale
+        self.landmarks = head.landmarks.astype(np.float32)  # single precision keeps the planes so
         self.rows = round((Y_BOTTOM - Y_TOP) * scale) + 1
         self.columns = round(2 * ANGLE_LIMIT * TEXELS_PER_RADIAN * scale) + 1
         self.heights = np.linspace(Y_TOP, Y_BOTTOM, self.rows, dtype=np.float32)
@@ -73,6 +74,10 @@ class Canvas:
         columns = slice(max(low[0], 0), min(high[0], self.columns))
         return Patch(rows, columns, self.rest_x[rows, columns], self.heights[rows, None])
 
+    def everything(self) -> Patch:
+        """Return the window of the whole canvas."""
+        return Patch(slice(0, self.rows), slice(0, self.columns), self.rest_x, self.heights[:, None])
+
     def fill(self, patch: Patch, outlines: list[np.ndarray], blur: float = 0.0) -> np.ndarray:
         """Fill closed rest outlines; returns coverage (h, w) float32 in [0, 1], softened by ``blur`` units."""
         mask = np.zeros(patch.x.shape, np.uint8)
@@ -90,12 +95,16 @@ class Canvas:
 
     def blend(self, patch: Patch, coverage: np.ndarray, colour: np.ndarray | tuple[float, ...]) -> None:
         """Paint a colour (3,) or (h, w, 3) over the albedo."""
-        area = self.albedo[patch.index]
-        area += coverage[..., None] * (np.asarray(colour, np.float32) - area)
+        area, colour = self.albedo[patch.index], np.asarray(colour, np.float32)
+        for channel in range(3):
+            plane = area[..., channel]
+            plane += coverage * (colour[..., channel] - plane)
 
     def darken(self, patch: Patch, coverage: np.ndarray, amount: float, tint: tuple[float, float, float]) -> None:
         """Multiply the albedo by ``1 - amount * coverage * tint``."""
-        self.albedo[patch.index] *= 1.0 - (amount * coverage)[..., None] * np.asarray(tint, np.float32)
+        area, taken = self.albedo[patch.index], np.float32(amount) * coverage
+        for channel in range(3):
+            area[..., channel] *= 1.0 - np.float32(tint[channel]) * taken
 
     def set_material(self, patch: Patch, coverage: np.ndarray, specular: float, gloss: float) -> None:
         """Blend the specular strength and gloss of a patch."""

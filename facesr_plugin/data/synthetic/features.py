@@ -27,7 +27,7 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     rng = stream_rng(face.seed, Stream.EYES)
     fibres = rng.standard_normal(48)
     for first in (36, 42):
-        outline = eye_outline(canvas.head.landmarks, first)
+        outline = eye_outline(canvas.landmarks, first)
         patch = canvas.patch(outline, 6.0)
         _paint_lids(canvas, face, patch, first)
         opening = canvas.fill(patch, [outline])
@@ -37,13 +37,13 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
 
 def _lids(canvas: Canvas, first: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the upper and lower lid as open curves, from left to right."""
-    eye = canvas.head.landmarks[first : first + 6]
+    eye = canvas.landmarks[first : first + 6]
     return smooth_curve(eye[:4]), smooth_curve(eye[[0, 5, 4, 3]])
 
 
 def _paint_lids(canvas: Canvas, face: Face, patch: Patch, first: int) -> None:
     upper, lower = _lids(canvas, first)
-    centre = canvas.head.landmarks[first : first + 6].mean(axis=0)
+    centre = canvas.landmarks[first : first + 6].mean(axis=0)
     makeup, opened = face.identity.makeup, face.expression.eye_open
     rise = 1.3 + 1.0 * opened
     bow = np.sin(np.linspace(0.05, np.pi - 0.05, len(upper)))[:, None]
@@ -58,7 +58,7 @@ def _paint_lids(canvas: Canvas, face: Face, patch: Patch, first: int) -> None:
 def _paint_eyeball(
     canvas: Canvas, face: Face, patch: Patch, first: int, opening: np.ndarray, fibres: np.ndarray
 ) -> None:
-    eye = canvas.head.landmarks[first : first + 6]
+    eye = canvas.landmarks[first : first + 6]
     upper, lower = _lids(canvas, first)
     left, right = eye[0], eye[3]
     middle = 0.5 * (left + right)
@@ -128,7 +128,7 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
     """Draw the brows hair by hair along points 17 to 26."""
     rng = stream_rng(face.seed, Stream.EYES + 100)
     identity, colour = face.identity, face.hair.brow_colour
-    for points, outward in ((canvas.head.landmarks[17:22][::-1], -1.0), (canvas.head.landmarks[22:27], 1.0)):
+    for points, outward in ((canvas.landmarks[17:22][::-1], -1.0), (canvas.landmarks[22:27], 1.0)):
         centre = smooth_curve(points, 12)
         share = np.linspace(0.0, 1.0, len(centre))
         half = identity.brow_thickness * 1.3 * np.interp(share, (0, 0.1, 0.55, 1), (0.3, 0.9, 0.85, 0.22))
@@ -150,7 +150,7 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
 
 def paint_nose(canvas: Canvas, face: Face) -> None:
     """Darken the nostrils and the crease around the wings of the nose."""
-    points = canvas.head.landmarks
+    points = canvas.landmarks
     for side, wing in ((-1.0, points[31]), (1.0, points[35])):
         base = points[33, 1]
         x = 0.53 * wing[0]
@@ -180,11 +180,11 @@ def paint_nose(canvas: Canvas, face: Face) -> None:
 
 def paint_mouth(canvas: Canvas, face: Face) -> None:
     """Paint the lips, and what shows between them."""
-    outer, inner = lip_outlines(canvas.head.landmarks)
+    outer, inner = lip_outlines(canvas.landmarks)
     patch = canvas.patch(outer, 4.0)
     rng = stream_rng(face.seed, Stream.EYES + 200)
     lips = canvas.fill(patch, [outer], 0.30 - 0.15 * face.identity.makeup)
-    middle = canvas.head.landmarks[[62, 66], 1].mean()
+    middle = canvas.landmarks[[62, 66], 1].mean()
     folds = rng.standard_normal(patch.x.shape[1]).astype(np.float32)[None]
     folds = np.repeat(folds, patch.x.shape[0], axis=0) * (
         0.05 + 0.03 * rng.standard_normal(patch.x.shape).astype(np.float32)
@@ -194,14 +194,14 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     canvas.set_material(patch, lips, 0.10 + 0.22 * face.identity.lip_gloss, 0.6)
     canvas.material[patch.index][..., HAIR] *= 1.0 - lips
     _paint_inside(canvas, face, patch, inner)
-    corners = [canvas.head.landmarks[[48, 60]], canvas.head.landmarks[[64, 54]]]
+    corners = [canvas.landmarks[[48, 60]], canvas.landmarks[[64, 54]]]
     canvas.darken(patch, canvas.stroke(patch, corners, 1.0, 0.4), 0.6, _CREASE_TINT)
-    seam = [smooth_curve(canvas.head.landmarks[60:65])]
+    seam = [smooth_curve(canvas.landmarks[60:65])]
     canvas.blend(patch, 0.75 * canvas.stroke(patch, seam, 0.5, 0.22), _CAVITY)
 
 
 def _paint_inside(canvas: Canvas, face: Face, patch: Patch, inner: np.ndarray) -> None:
-    points = canvas.head.landmarks
+    points = canvas.landmarks
     opening = canvas.fill(patch, [inner], 0.12)
     upper = smooth_curve(points[60:65])
     lower = smooth_curve(points[[60, 67, 66, 65, 64]])

@@ -75,7 +75,7 @@ def _render(face: Face, head: Head, camera: Camera, size: int) -> np.ndarray:
     hair = grow_hair(head, face)
     canvas = _paint(face, head, hair, size / FRAME)
     hits = trace(hair.surface, camera, size)
-    planes = sample_textures(canvas, camera, hits)
+    planes = sample_textures(canvas, camera, hits, face.light)
     shaded = shade(planes, face.light, shadow_map(hair.surface, camera, hits, face.light), face.hair.shine)
     image = background(face, size)
     np.copyto(image, shaded, where=hits.mask[..., None])

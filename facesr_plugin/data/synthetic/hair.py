@@ -12,10 +12,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from facesr_plugin.data.synthetic.canvas import GLOSS, HAIR, OCCLUSION, SPECULAR, Canvas, fractal_noise
+from facesr_plugin.data.synthetic.canvas import GLOSS, HAIR, OCCLUSION, SPECULAR, Canvas, Patch, fractal_noise
 from facesr_plugin.data.synthetic.head import Head, Surface, smooth_step
 from facesr_plugin.data.synthetic.parameters import Face, Hair, Stream, stream_rng
-from facesr_plugin.data.synthetic.skin import beard_density
+from facesr_plugin.data.synthetic.skin import beard_area, beard_density
 
 # Forehead, temple, side-burn, above and behind the ear, nape: height of the hairline by angle from the front (degrees).
 _LINE_ANGLE = (0, 18, 34, 46, 56, 64, 70, 76, 81, 85, 90, 104, 114, 125)
@@ -25,7 +25,7 @@ _CURTAIN_Y = (6.0, 14.0, 26.0, 44.0, 64.0, 84.0, 104.0, 126.0, 156.0)
 _CURTAIN_ANGLE = (8.0, 26.0, 47.0, 61.0, 67.0, 66.0, 61.0, 57.0, 56.0)
 _FRINGE_FROM = 0.5  # below this value hair is brushed away from the forehead
 _SHADES = 20
-_STRAND_POINTS = 7
+_STRAND_POINTS = 6
 _CLOTH_STYLE = "cap"
 
 
@@ -69,7 +69,7 @@ class HairShape(NamedTuple):
 def grow_hair(head: Head, face: Face) -> HairShape:
     """Return the surface of the head with hair on it."""
     hair, style = face.hair, _STYLES[face.hair.style]
-    angles, heights = head.skin.angles, head.skin.heights
+    angles, heights = head.skin.angles.astype(np.float32), head.skin.heights.astype(np.float32)
     inside = _edge_distance(hair, style, np.rad2deg(angles)[None], heights[:, None]).astype(np.float32)
     top = hair.volume * style.top
     lifted_rows = head.skin.rows_of(heights + top * smooth_step(34.0, 2.0, heights)).astype(np.float32)
@@ -139,18 +139,19 @@ def paint_hair(canvas: Canvas, face: Face, shape: HairShape) -> None:
         rng, inside.shape, [(30 * canvas.scale, 5 * canvas.scale), (40 * canvas.scale, 1.6 * canvas.scale)]
     )
     base = np.asarray(face.hair.colour, np.float32) * np.clip(0.55 + 0.12 * shade, 0.2, 1.0)[..., None]
-    canvas.albedo += cover[..., None] * (base - canvas.albedo)
-    _set_hair_material(canvas, cover)
+    canvas.blend(canvas.everything(), cover, base)
+    _set_hair_material(canvas, canvas.everything(), cover)
     curves, tones = _strands(canvas, face, style, inside, rng)
-    _draw_strands(canvas, curves, tones, np.asarray(face.hair.colour), 0.9)
+    _draw_strands(canvas, canvas.everything(), curves, tones, np.asarray(face.hair.colour), 0.9)
     depth = smooth_step(6.0, 0.0, inside) * cover
     canvas.material[..., OCCLUSION] *= 1.0 - 0.15 * depth
 
 
-def _set_hair_material(canvas: Canvas, cover: np.ndarray) -> None:
-    canvas.material[..., HAIR] = np.maximum(canvas.material[..., HAIR], cover)
-    canvas.material[..., GLOSS] *= 1.0 - 0.5 * cover
-    canvas.material[..., SPECULAR] *= 1.0 - 0.8 * cover
+def _set_hair_material(canvas: Canvas, patch: Patch, cover: np.ndarray) -> None:
+    material = canvas.material[patch.index]
+    material[..., HAIR] = np.maximum(material[..., HAIR], cover)
+    material[..., GLOSS] *= 1.0 - 0.5 * cover
+    material[..., SPECULAR] *= 1.0 - 0.8 * cover
 
 
 def _paint_cloth(canvas: Canvas, face: Face, cover: np.ndarray) -> None:
@@ -160,7 +161,7 @@ def _paint_cloth(canvas: Canvas, face: Face, cover: np.ndarray) -> None:
         0.7 + 0.3 * np.sin(row * (2 * np.pi / (1.9 * canvas.scale)))
     )
     colour = np.asarray(face.hair.cloth, np.float32) * (0.85 + 0.22 * ribs)[..., None]
-    canvas.albedo += cover[..., None] * (colour - canvas.albedo)
+    canvas.blend(canvas.everything(), cover, colour)
     canvas.material[..., SPECULAR] *= 1.0 - cover
     canvas.material[..., OCCLUSION] *= 1.0 - 0.25 * cover * (0.5 - 0.5 * ribs)
 
@@ -169,9 +170,8 @@ def _paint_cropped(canvas: Canvas, face: Face, inside: np.ndarray, rng: np.rando
     """Darken the scalp with very short hair."""
     dense = smooth_step(-1.0, 5.0, inside) * (0.75 if face.hair.style == "buzz" else 0.6)
     dots = rng.standard_normal(inside.shape, np.float32) * 0.25 * min(canvas.scale, 4.0) ** 0.5
-    weight = np.clip(dense * (1.0 + dots), 0.0, 0.95)[..., None]
-    canvas.albedo += weight * (np.asarray(face.hair.colour, np.float32) - canvas.albedo)
-    _set_hair_material(canvas, 0.6 * dense)
+    canvas.blend(canvas.everything(), np.clip(dense * (1.0 + dots), 0.0, 0.95), face.hair.colour)
+    _set_hair_material(canvas, canvas.everything(), 0.6 * dense)
 
 
 def _strands(
@@ -183,11 +183,11 @@ def _strands(
         ``(N, points, 2)`` texels (column, row), and the tone of each strand in [0, 1].
     """
     candidates = int(5200 * canvas.scale / 2 * np.clip(26.0 / style.length, 0.8, 2.5))
-    place = rng.random((candidates, 2), np.float32) * (canvas.columns - 1, canvas.rows - 1)
+    place = rng.random((candidates, 2), np.float32) * np.array((canvas.columns - 1, canvas.rows - 1), np.float32)
     grow = inside[place[:, 1].astype(int), place[:, 0].astype(int)]
     keep = grow > rng.uniform(-0.3, 1.5, candidates)
     place = place[keep]
-    turn = rng.normal(0.0, 1.0, (len(place), _STRAND_POINTS)).cumsum(axis=1) * 0.22 * style.curl
+    turn = rng.standard_normal((len(place), _STRAND_POINTS), np.float32).cumsum(axis=1) * 0.22 * style.curl
     turn += style.curl * rng.normal(0.0, 0.35, (len(place), 1))
     phase = 2.5 * canvas.angles[place[:, 0].astype(int)] + 6.0 * face.hair.part
     brushed_back = not style.curtain and face.hair.fringe < _FRINGE_FROM
@@ -223,19 +223,25 @@ def _lean(canvas: Canvas, face: Face, style: _Style, texels: np.ndarray) -> np.n
     return front * np.minimum(style.sweep * 0.8 * away, 1.35) * direction
 
 
-def _draw_strands(canvas: Canvas, curves: np.ndarray, tones: np.ndarray, colour: np.ndarray, opacity: float) -> None:
-    """Draw strands over albedo and hair material, dark tones first, in 8-bit square-root coding."""
-    layer = np.sqrt(np.clip(canvas.albedo, 0.0, 1.0)) * 255
-    layer = np.dstack([layer, canvas.material[..., HAIR] * 255]).astype(np.uint8)
+def _draw_strands(
+    canvas: Canvas, patch: Patch, curves: np.ndarray, tones: np.ndarray, colour: np.ndarray, opacity: float
+) -> None:
+    """Draw strands (N, points, 2), texels of a patch, on albedo and material: dark ones first, as 8-bit roots."""
+    area = canvas.albedo[patch.index]
+    layer = np.zeros((*area.shape[:2], 4), np.uint8)
+    for channel in range(3):
+        layer[..., channel] = cv2.sqrt(np.clip(area[..., channel], 0.0, 1.0)) * 255
     fixed = np.round(curves * 8).astype(np.int32)
     shade = np.minimum((tones * _SHADES).astype(int), _SHADES - 1)
     for index in range(_SHADES):
         tone = 0.3 + 1.75 * index / _SHADES
         value = [float(v) for v in 255 * np.sqrt(np.clip(colour * tone, 0.0, 1.0))]
         cv2.polylines(layer, list(fixed[shade == index]), False, (*value, 255.0), 1, cv2.LINE_AA, 3)
-    drawn = layer.astype(np.float32) * np.float32(1 / 255)
-    canvas.albedo += opacity * (drawn[..., :3] ** 2 - canvas.albedo)
-    _set_hair_material(canvas, opacity * drawn[..., 3])
+    decoded = np.linspace(0.0, 1.0, 256, dtype=np.float32)
+    drawn = [np.take(decoded**2, layer[..., channel]) for channel in range(3)]
+    coverage = np.float32(opacity) * np.take(decoded, layer[..., 3])
+    canvas.blend(patch, np.minimum(coverage * 4.0, opacity), np.dstack(drawn))
+    _set_hair_material(canvas, patch, coverage)
 
 
 def paint_beard(canvas: Canvas, face: Face) -> None:
@@ -243,21 +249,17 @@ def paint_beard(canvas: Canvas, face: Face) -> None:
     if max(face.hair.beard, face.hair.moustache) == 0.0:
         return
     rng = stream_rng(face.seed, Stream.HAIR_DETAIL + 100)
-    patch, dense = beard_density(canvas, face)
+    patch, area = beard_area(canvas, face)
+    dense = area * beard_density(canvas, face, patch)
     count = int(2600 * canvas.scale)
     place = rng.random((count, 2), np.float32) * (dense.shape[1] - 1, dense.shape[0] - 1)
     column, row = place.T.astype(int)
     keep = dense[row, column] > rng.uniform(0.15, 1.0, count)
     x = patch.x[row, column][keep]
-    place = place[keep] + (patch.columns.start, patch.rows.start)
+    place = place[keep]
     lean = np.clip(x / 24.0, -0.9, 0.9) * 0.8 + rng.normal(0.0, 0.35, len(place))
     steps = np.linspace(0.0, 1.0, 4)[None, :, None] * rng.uniform(2.0, 5.0, (len(place), 1, 1)) * canvas.scale
     curves = place[:, None] + steps * np.stack([np.sin(lean), np.cos(lean)], axis=1)[:, None]
     colour = np.asarray(face.hair.colour) * (0.8, 0.74, 0.7)
-    _draw_strands(
-        canvas,
-        curves,
-        np.clip(rng.normal(0.4, 0.22, len(place)), 0.0, 1.0),
-        colour,
-        min(0.45 + 0.05 * canvas.scale, 0.85),
-    )
+    tones = np.clip(rng.normal(0.4, 0.22, len(place)), 0.0, 1.0)
+    _draw_strands(canvas, patch, curves, tones, colour, min(0.45 + 0.05 * canvas.scale, 0.85))

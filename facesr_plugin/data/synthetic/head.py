@@ -13,11 +13,11 @@ import numpy as np
 from facesr_plugin.data.synthetic.landmarks import jaw_drop
 from facesr_plugin.data.synthetic.parameters import Expression, Identity
 
-ANGLE_LIMIT = np.deg2rad(125.0)
-Y_TOP, Y_BOTTOM = -28.0, 146.0
-_COLUMNS, _ROWS = 321, 269
+ANGLE_LIMIT = np.deg2rad(121.0)
+Y_TOP, Y_BOTTOM = -24.0, 140.0
+_COLUMNS, _ROWS = 281, 221
 _ELLIPSE_POWER = 2.25
-_PROFILE_ROUNDING = 23  # rows
+_PROFILE_ROUNDING = 19  # rows
 _SKULL_TOP = -13.0
 # Half width and front depth of the head at rest, by height.
 _PROFILE_Y = np.array((-13, -11, -7, 0, 8, 20, 32, 44, 54, 64, 74, 84, 94, 103, 112, 122, 156.0))
@@ -133,7 +133,7 @@ def build_head(identity: Identity, expression: Expression, landmarks: np.ndarray
     jaw_y = np.interp(np.abs(np.rad2deg(angles)), _JAW_ANGLE, _JAW_Y)
     jaw_y = jaw_y + chin * np.clip((jaw_y - 84.0) / 33.0, 0.0, 1.0)
     neck = _NECK_RADIUS[0] + (_NECK_RADIUS[1] - _NECK_RADIUS[0]) * identity.masculine
-    radius = _cut_below_jaw(radius, angles, heights, jaw_y, neck)
+    radius = _cut_below_jaw(radius, *(a.astype(np.float32) for a in (angles, heights, jaw_y)), neck)
     _add_ears(radius, angles, heights, identity.ear_size)
     radius[heights < _SKULL_TOP] = -10.0
     return Head(Surface(radius.astype(np.float32)), rest_x, width, depth, landmarks, jaw_y, base)
@@ -149,18 +149,15 @@ def _smooth_profile(values: np.ndarray) -> np.ndarray:
 def _base(angles: np.ndarray, width: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Stack the super-ellipses: radii and rest x, both (rows, columns) float32."""
     power = _ELLIPSE_POWER
+    angles, width, depth = (a.astype(np.float32) for a in (angles, width, depth))
     side = np.abs(np.sin(angles))[None] / width[:, None]
-    back = np.minimum(depth, _BACK_DEPTH)
-    front = np.where(
-        np.cos(angles)[None] > 0,
-        np.abs(np.cos(angles))[None] / depth[:, None],
-        np.abs(np.cos(angles))[None] / back[:, None],
-    )
+    reach = np.where(np.cos(angles)[None] > 0, depth[:, None], np.minimum(depth, np.float32(_BACK_DEPTH))[:, None])
+    front = np.abs(np.cos(angles))[None] / reach
     radius = (side**power + front**power) ** (-1.0 / power)
     rest_x = radius * np.sin(angles)[None]
     behind = np.abs(angles) > np.pi / 2
     rest_x[:, behind] = np.sign(angles[behind]) * 60.0
-    return radius.astype(np.float32), rest_x.astype(np.float32)
+    return radius, rest_x
 
 
 def smooth_step(low: float, high: float, value: np.ndarray) -> np.ndarray:
@@ -184,9 +181,9 @@ class _Sculptor:
     def bump(self, x: float, y: float, sigma_x: float, sigma_y: float, height: float) -> None:
         """Add a Gaussian bump on the midline or on one side."""
         rows, columns = self.window(x, y, 3.1 * sigma_x, 3.1 * sigma_y)
-        dx = (self.rest_x[rows, columns] - x) / sigma_x
-        dy = (self.heights[rows, None] - y) / sigma_y
-        self.radius[rows, columns] += height * np.exp(-0.5 * (dx * dx + dy * dy)).astype(np.float32)
+        dx = (self.rest_x[rows, columns] - np.float32(x)) * np.float32(1 / sigma_x)
+        dy = ((self.heights[rows, None] - y) / sigma_y).astype(np.float32)
+        self.radius[rows, columns] += np.float32(height) * np.exp(np.float32(-0.5) * (dx * dx + dy * dy))
 
     def pair(self, x: float, y: float, sigma_x: float, sigma_y: float, height: float) -> None:
         """Add a bump on both sides."""
@@ -261,9 +258,8 @@ def _cut_below_jaw(
     radius: np.ndarray, angles: np.ndarray, heights: np.ndarray, jaw_y: np.ndarray, neck_radius: float
 ) -> np.ndarray:
     """Roll the surface off below the jaw, towards the neck."""
-    depth = (heights[:, None] - jaw_y[None]) / _JAW_ROLL_OFF
-    share = np.clip(depth, 0.0, 1.0)
-    share = share**1.5 * (2.5 - 1.5 * share)
+    share = np.clip((heights[:, None] - jaw_y[None]) / _JAW_ROLL_OFF, 0.0, 1.0).astype(np.float32)
+    share = share * np.sqrt(share) * (2.5 - 1.5 * share)
     neck = neck_radius - 1.5 * np.cos(2 * angles)[None] + 0.05 * np.maximum(heights - 118.0, 0.0)[:, None]
     return radius + (np.minimum(neck, radius) - radius) * share
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -24,7 +26,7 @@ def background(face: Face, size: int) -> np.ndarray:
     first, second, third = (np.asarray(c, np.float32) for c in face.scene.back_colours)
     axis = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     angle = rng.uniform(0.0, 2 * np.pi)
-    ramp = 0.5 + 0.35 * (axis[None] * np.cos(angle) + axis[:, None] * np.sin(angle))
+    ramp = 0.5 + axis[None] * (0.35 * math.cos(angle)) + axis[:, None] * (0.35 * math.sin(angle))
     plane = first + ramp[..., None] * (second - first)
     plane = _PAINTERS[face.scene.background](plane.astype(np.float32), third, rng, unit)
     blur = face.scene.back_blur * unit * (0.4 if face.scene.background in ("wall", "studio") else 1.0)
@@ -150,7 +152,7 @@ def dress(image: np.ndarray, face: Face, camera: Camera, bare: np.ndarray) -> No
     folds = fractal_noise(rng, image.shape[:2], [(40 * unit, 12 * unit), (50 * unit, 5 * unit)])
     light = face.light
     level = 0.75 * np.asarray(light.key, np.float32) + np.asarray(light.ambient, np.float32)
-    axis = ((np.arange(size) + 0.5) / unit - 64.0) / 64.0
+    axis = (((np.arange(size) + 0.5) / unit - 64.0) / 64.0).astype(np.float32)
     turned = 1.0 + 0.5 * light.direction[0] * axis[None]
     shade = (0.62 + 0.11 * folds) * turned
     colour = (
@@ -242,7 +244,7 @@ def _draw_lenses(image: np.ndarray, face: Face, glasses: Glasses, rims: list[np.
     size = image.shape[0]
     mask = _fill(image.shape[:2], rims, size)
     image *= 1.0 - glasses.tint * mask[..., None]
-    axis = (np.arange(size) + 0.5) * (FRAME / size)
+    axis = ((np.arange(size) + 0.5) * (FRAME / size)).astype(np.float32)
     band = axis[None] * 0.7 + axis[:, None] + 40.0 * face.light.direction[0]
     glare = smooth_step(0.55, 1.0, np.sin(band * 0.16 + 6.0 * glasses.reflection))
     amount = (0.02 + 0.10 * glasses.reflection) * mask * glare

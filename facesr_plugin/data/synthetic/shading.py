@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from facesr_plugin.data.synthetic.camera import Camera, Hits, sample_cylinder
-from facesr_plugin.data.synthetic.canvas import GLOSS, HAIR, OCCLUSION, SPECULAR, Canvas
+from facesr_plugin.data.synthetic.canvas import Canvas
 from facesr_plugin.data.synthetic.head import Surface
 from facesr_plugin.data.synthetic.parameters import Light
 
-_WRAP = np.array((0.30, 0.16, 0.12), np.float32)  # light that bleeds past the terminator, by channel
+_WRAP = (0.30, 0.16, 0.12)  # light that bleeds past the terminator, by channel
 _SHADOW_REACH = (1.6, 3.2, 5.5, 9.0, 14.0, 21.0, 31.0, 44.0)
 _VIEW = np.array((0.0, 0.0, 1.0))
 _WET_GLOSS = 0.9  # above it a material mirrors small lamps: eyes
@@ -53,63 +53,70 @@ def shadow_map(surface: Surface, camera: Camera, hits: Hits, light: Light) -> np
 
 
 class Shading(NamedTuple):
-    """Planes sampled at every pixel."""
+    """Planes sampled at every pixel, and cosines of the normal with directions of the light, (size, size) float32."""
 
-    albedo: np.ndarray
-    material: np.ndarray
-    normal: np.ndarray  # viewer frame
-    strand: np.ndarray  # viewer frame, unit tangent of the hair
+    albedo: np.ndarray  # (size, size, 3)
+    specular: np.ndarray
+    gloss: np.ndarray
+    hair: np.ndarray
+    occlusion: np.ndarray
+    right: np.ndarray  # the normal itself, viewer frame
+    down: np.ndarray
+    front: np.ndarray
+    key: np.ndarray
+    fill: np.ndarray
+    half: np.ndarray  # between key light and viewer
+    catch: np.ndarray  # between catch light and viewer
+    strand_key: np.ndarray  # cosine of the hair's tangent with the key light
+    strand_half: np.ndarray
 
 
-def sample_textures(canvas: Canvas, camera: Camera, hits: Hits) -> Shading:
-    """Look the textures up for every pixel."""
-    rotation = camera.rotation.T.astype(np.float32)
-    normal = hits.lookup(canvas.normal) @ rotation
-    normal /= np.maximum(np.sqrt(np.einsum("ijk,ijk->ij", normal, normal)), np.float32(1e-6))[..., None]
-    down = camera.rotation[:, 1].astype(np.float32)
-    strand = down - (normal @ down)[..., None] * normal
-    strand /= np.maximum(np.sqrt(np.einsum("ijk,ijk->ij", strand, strand)), np.float32(1e-6))[..., None]
-    return Shading(hits.lookup(canvas.albedo), hits.lookup(canvas.material), normal, strand)
+def sample_textures(canvas: Canvas, camera: Camera, hits: Hits, light: Light) -> Shading:
+    """Look the textures up for every pixel and turn the normals into cosines."""
+    shape = hits.mask.shape
+    half, catch = _unit(np.asarray(light.direction) + _VIEW), _unit(_CATCH_LIGHT + _VIEW)
+    hang = camera.rotation[:, 1]  # the head's downward axis, along which hair lies
+    directions = np.stack([*np.eye(3), light.direction, light.fill_direction, half, catch, hang])
+    normal = hits.lookup(canvas.normal).reshape(-1, 3)
+    length = np.sqrt(np.einsum("ij,ij->i", normal, normal))
+    cosines = (directions @ camera.rotation).astype(np.float32) @ normal.T / np.maximum(length, np.float32(1e-6))
+    right, down, front, key, fill, half_cos, catch_cos, hang_cos = cosines.reshape(-1, *shape)
+    tangent = np.sqrt(np.maximum(1.0 - hang_cos * hang_cos, np.float32(1e-4)))
+    strand_key = (np.float32(hang @ light.direction) - hang_cos * key) / tangent
+    strand_half = (np.float32(hang @ half) - hang_cos * half_cos) / tangent
+    material = cv2.split(hits.lookup(canvas.material))
+    albedo = hits.lookup(canvas.albedo)
+    return Shading(albedo, *material, right, down, front, key, fill, half_cos, catch_cos, strand_key, strand_half)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
 
 
 def shade(planes: Shading, light: Light, lit: np.ndarray, shine: float) -> np.ndarray:
-    """Return linear RGB (size, size, 3): wrapped diffuse, two lights, ambient from above, highlights, hair."""
-    normal, material = planes.normal, planes.material
-    key_direction, fill_direction = (
-        np.asarray(light.direction, np.float32),
-        np.asarray(light.fill_direction, np.float32),
-    )
-    key, fill = np.asarray(light.key, np.float32), np.asarray(light.fill, np.float32)
-    facing = (normal @ key_direction)[..., None]
-    wrapped = np.clip((facing + _WRAP) / (1.0 + _WRAP), 0.0, None)
-    hair = material[..., HAIR, None]
-    along = planes.strand @ key_direction
-    fibre = np.sqrt(np.clip(1.0 - along * along, 0.0, 1.0))[..., None] * np.clip(facing * 0.7 + 0.4, 0.0, 1.0)
-    diffuse = (wrapped + hair * (fibre - wrapped)) * lit[..., None]
-    occlusion = material[..., OCCLUSION, None]
-    ambient = np.asarray(light.ambient, np.float32) * (
-        (0.80 - 0.20 * normal[..., 1] + 0.15 * normal[..., 2])[..., None] * occlusion
-    )
-    filled = np.clip(normal @ fill_direction * 0.8 + 0.2, 0.0, None)[..., None] * fill * occlusion
-    result = planes.albedo * (key * diffuse * (0.4 + 0.6 * occlusion) + filled + ambient)
-    return result + _highlights(planes, light, lit, shine)
+    """Return linear RGB (size, size, 3): wrapped diffuse, fill, ambient from above, highlights, hair by its fibres."""
+    fibre = np.sqrt(np.clip(1.0 - planes.strand_key**2, 0.0, 1.0)) * np.clip(planes.key * 0.7 + 0.4, 0.0, 1.0)
+    reached = lit * (0.4 + 0.6 * planes.occlusion)
+    filled = np.clip(planes.fill * 0.8 + 0.2, 0.0, None) * planes.occlusion
+    ambient = (0.80 - 0.20 * planes.down + 0.15 * planes.front) * planes.occlusion
+    strength, sheen = _highlights(planes, lit, shine)
+    channels = []
+    for c, wrap in enumerate(_WRAP):
+        wrapped = np.clip((planes.key + wrap) / (1.0 + wrap), 0.0, None)
+        diffuse = (wrapped + planes.hair * (fibre - wrapped)) * reached
+        incoming = light.key[c] * (diffuse + sheen) + light.fill[c] * filled + light.ambient[c] * ambient
+        channels.append(planes.albedo[..., c] * incoming + light.key[c] * strength)
+    return cv2.merge(channels)
 
 
-def _highlights(planes: Shading, light: Light, lit: np.ndarray, shine: float) -> np.ndarray:
-    normal, material = planes.normal, planes.material
-    half = np.asarray(light.direction) + _VIEW
-    half = (half / np.linalg.norm(half)).astype(np.float32)
-    exponent = np.exp2(3.2 + 4.3 * np.clip(material[..., GLOSS], 0.0, 1.0))
-    aligned = np.clip(normal @ half, 0.0, 1.0) ** exponent
-    grazing = 1.0 + 2.0 * np.clip(1.0 - normal[..., 2], 0.0, 1.0) ** 3
-    strength = material[..., SPECULAR] * aligned * grazing * lit * (1.0 - material[..., HAIR])
-    across = np.clip(1.0 - (planes.strand @ half) ** 2, 0.0, 1.0) ** 40
-    facing = np.clip(normal @ np.asarray(light.direction, np.float32) + 0.2, 0.0, 1.0)
-    sheen = across * lit * material[..., HAIR] * facing * shine
-    strength += 0.02 * sheen
-    catch_half = _CATCH_LIGHT + _VIEW
-    catch_half = (catch_half / np.linalg.norm(catch_half)).astype(np.float32)
-    wet = np.nonzero(material[..., GLOSS] > _WET_GLOSS)
-    strength[wet] += 1.1 * np.clip(normal[wet] @ catch_half, 0.0, 1.0) ** 220
-    coloured = (1.6 * sheen)[..., None] * planes.albedo
-    return (strength[..., None] + coloured) * np.asarray(light.key, np.float32)
+def _highlights(planes: Shading, lit: np.ndarray, shine: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the white highlights of skin, lips and eyes, and the coloured sheen of hair, (size, size)."""
+    exponent = np.exp2(3.2 + 4.3 * np.clip(planes.gloss, 0.0, 1.0))
+    aligned = np.clip(planes.half, 0.0, 1.0) ** exponent
+    grazing = 1.0 + 2.0 * np.clip(1.0 - planes.front, 0.0, 1.0) ** 3
+    strength = planes.specular * aligned * grazing * lit * (1.0 - planes.hair)
+    across = np.clip(1.0 - planes.strand_half**2, 0.0, 1.0) ** 40
+    sheen = np.float32(shine) * across * lit * planes.hair * np.clip(planes.key + 0.2, 0.0, 1.0)
+    wet = np.nonzero(planes.gloss > _WET_GLOSS)
+    strength[wet] += 1.1 * np.clip(planes.catch[wet], 0.0, 1.0) ** 220
+    return strength + 0.02 * sheen, 1.6 * sheen

@@ -9,7 +9,7 @@ from facesr_plugin.data.synthetic.head import smooth_step
 from facesr_plugin.data.synthetic.landmarks import jaw_drop, smooth_curve
 from facesr_plugin.data.synthetic.parameters import Face, Stream, stream_rng
 
-_BLOOD_TINT = np.array((-0.12, 0.55, 0.42), np.float32)  # what blood takes from red, green and blue
+_BLOOD_TINT = (-0.12, 0.55, 0.42)  # what blood takes from red, green and blue
 _CREASE_TINT = (0.75, 1.0, 1.0)
 _BEARD_X = (0, 9, 16, 24, 32, 38, 44)  # upper edge of the beard on the cheeks
 _BEARD_Y = (88, 84.5, 87.0, 88.5, 80.0, 66.0, 50.0)
@@ -32,12 +32,10 @@ def paint_skin(canvas: Canvas, face: Face) -> None:
     _paint_cavities(canvas, face)
 
 
-def _gaussian(
-    canvas: Canvas, x: float, y: float, sigma_x: float, sigma_y: float
-) -> tuple[tuple[slice, slice], np.ndarray]:
+def _gaussian(canvas: Canvas, x: float, y: float, sigma_x: float, sigma_y: float) -> tuple[Patch, np.ndarray]:
     corners = np.array([(x - 2.8 * sigma_x, y - 2.8 * sigma_y), (x + 2.8 * sigma_x, y + 2.8 * sigma_y)])
     patch = canvas.patch(corners, 0.0)
-    return patch.index, np.exp(-0.5 * (((patch.x - x) / sigma_x) ** 2 + ((patch.y - y) / sigma_y) ** 2))
+    return patch, np.exp(-0.5 * (((patch.x - x) / sigma_x) ** 2 + ((patch.y - y) / sigma_y) ** 2))
 
 
 def _paint_blood(canvas: Canvas, face: Face) -> None:
@@ -46,12 +44,10 @@ def _paint_blood(canvas: Canvas, face: Face) -> None:
     places = [(-24.0, 70.0, 9.0, 7.0, cheek), (24.0, 70.0, 9.0, 7.0, cheek), (0.0, 73.0, 6.0, 5.0, 0.16 * blotches)]
     places += [(0.0, 110.0, 9.0, 6.0, 0.07 * blotches), (-17.5, 58.0, 7.0, 3.0, 0.12), (17.5, 58.0, 7.0, 3.0, 0.12)]
     for x, y, sigma_x, sigma_y, amount in places:
-        index, weight = _gaussian(canvas, x, y, sigma_x, sigma_y)
-        canvas.albedo[index] *= 1.0 - amount * weight[..., None] * _BLOOD_TINT
+        canvas.darken(*_gaussian(canvas, x, y, sigma_x, sigma_y), amount, _BLOOD_TINT)
     for side in (-1.0, 1.0):
         tired = 0.10 + 0.22 * face.identity.age
-        index, weight = _gaussian(canvas, side * 15.5, 57.8, 6.0, 2.6)
-        canvas.albedo[index] *= 1.0 - tired * weight[..., None] * np.array((0.8, 1.0, 0.9), np.float32)
+        canvas.darken(*_gaussian(canvas, side * 15.5, 57.8, 6.0, 2.6), tired, (0.8, 1.0, 0.9))
 
 
 def _paint_texture(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
@@ -60,10 +56,10 @@ def _paint_texture(canvas: Canvas, face: Face, rng: np.random.Generator) -> None
     scale = canvas.scale
     coarse = fractal_noise(rng, shape, [(c * scale, c * scale) for c in (14.0, 6.0)])
     strength = 0.014 + 0.022 * face.identity.blotches
-    canvas.albedo *= 1.0 + (strength * coarse)[..., None] * np.array((0.6, 1.1, 1.0), np.float32)
+    canvas.darken(canvas.everything(), coarse, strength, (0.6, 1.1, 1.0))
     cells = [c for c in (2.4, 1.1, 0.5) if c * scale >= 1.0]
     fine = fractal_noise(rng, shape, [(c * scale, c * scale) for c in cells])
-    canvas.albedo *= 1.0 + ((0.015 + 0.02 * face.identity.age) * fine)[..., None]
+    canvas.darken(canvas.everything(), fine, 0.015 + 0.02 * face.identity.age, (1.0, 1.0, 1.0))
     canvas.material[..., SPECULAR] *= 1.0 + 0.25 * fine
 
 
@@ -77,20 +73,19 @@ def _paint_spots(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
     moles = moles[: rng.integers(0, 3)]
     for (x, y, radius), amount in [*((f, 0.25) for f in freckles), *((m, 0.6) for m in moles)]:
         if abs(x) < 34:
-            index, weight = _gaussian(canvas, x, y, radius, radius)
-            canvas.albedo[index] *= 1.0 - amount * weight[..., None] * np.array((0.7, 1.0, 1.1), np.float32)
+            canvas.darken(*_gaussian(canvas, x, y, radius, radius), amount, (0.7, 1.0, 1.1))
 
 
 def _paint_shine(canvas: Canvas, face: Face) -> None:
     oil = 0.10 * face.identity.oiliness
     for x, y, sigma_x, sigma_y in ((0, 68, 4, 9), (0, 30, 16, 8), (-24, 63, 6, 4), (24, 63, 6, 4), (0, 110, 6, 4)):
-        index, weight = _gaussian(canvas, x, y, sigma_x, sigma_y)
-        canvas.material[index][..., SPECULAR] += oil * weight
+        patch, weight = _gaussian(canvas, x, y, sigma_x, sigma_y)
+        canvas.material[patch.index][..., SPECULAR] += oil * weight
 
 
 def _paint_wrinkles(canvas: Canvas, face: Face) -> None:
     """Draw soft creases: nasolabial folds, forehead, frown, crow's feet, under the eyes."""
-    points, age, expression = canvas.head.landmarks, face.identity.age, face.expression
+    points, age, expression = canvas.landmarks, face.identity.age, face.expression
     happy, aged = max(expression.smile, 0.0), max(age - 0.25, 0.0)
     alar, corner, brow = points[35], points[54], points[24]
     fold = np.array([alar + (1.2, -2.5), alar + (4.2, 1.8), (corner + alar) / 2 + (4.6, 0.5), corner + (4.2, 0.5)])
@@ -129,25 +124,25 @@ def _paint_cavities(canvas: Canvas, face: Face) -> None:
     size = face.identity.ear_size
     bowl = np.exp(-0.5 * (((degrees - 96.0) / 2.6) ** 2 + ((canvas.heights[:, None] - 64.0) / (5.5 * size)) ** 2))
     occlusion *= 1.0 - 0.75 * bowl
-    points = canvas.head.landmarks
+    points = canvas.landmarks
     for x, y in ((points[31, 0] - 0.8, points[31, 1] - 2.0), (points[35, 0] + 0.8, points[35, 1] - 2.0)):
-        index, weight = _gaussian(canvas, x, y, 1.1, 2.6)
-        occlusion[index] *= 1.0 - 0.35 * weight
-    index, weight = _gaussian(canvas, 0.0, points[33, 1] + 1.4, 5.5, 1.4)
-    occlusion[index] *= 1.0 - 0.35 * weight
-    index, weight = _gaussian(canvas, 0.0, points[57, 1] + 2.2, 7.0, 1.6)
-    occlusion[index] *= 1.0 - 0.3 * weight
+        patch, weight = _gaussian(canvas, x, y, 1.1, 2.6)
+        occlusion[patch.index] *= 1.0 - 0.35 * weight
+    patch, weight = _gaussian(canvas, 0.0, points[33, 1] + 1.4, 5.5, 1.4)
+    occlusion[patch.index] *= 1.0 - 0.35 * weight
+    patch, weight = _gaussian(canvas, 0.0, points[57, 1] + 2.2, 7.0, 1.6)
+    occlusion[patch.index] *= 1.0 - 0.3 * weight
 
 
 def beard_area(canvas: Canvas, face: Face) -> tuple[Patch, np.ndarray]:
     """Return the lower face and where a beard can grow on it, (h, w) in [0, 1]: side-burns, cheeks, lip, chin, jaw."""
-    points = canvas.head.landmarks
+    points = canvas.landmarks
     drop = jaw_drop(face.expression)
     patch = canvas.patch(np.array([(-60.0, 46.0), (60.0, 130.0)]), 0.0)
     x, y = np.abs(patch.x), patch.y
     line = np.interp(x, _BEARD_X, _BEARD_Y).astype(np.float32)
-    below = y - np.interp(canvas.angles[patch.columns], canvas.head.skin.angles, canvas.head.jaw_y)[None]
-    cheeks = smooth_step(-3.0, 4.0, y - line) * smooth_step(11.0, 3.0, below.astype(np.float32))
+    jaw = np.interp(canvas.angles[patch.columns], canvas.head.skin.angles, canvas.head.jaw_y).astype(np.float32)
+    cheeks = smooth_step(-3.0, 4.0, y - line) * smooth_step(11.0, 3.0, y - jaw[None])
     cheeks[:, np.abs(np.rad2deg(canvas.angles[patch.columns])) > 86] = 0.0
     top, base, lower, corner = points[50, 1], points[33, 1] + 0.9, points[57, 1], points[54, 0]
     bare_chin = np.exp(-(((x - 7.0) / 3.6) ** 2) - ((y - lower - 3.0) / 2.6) ** 2)
@@ -161,12 +156,11 @@ def beard_area(canvas: Canvas, face: Face) -> tuple[Patch, np.ndarray]:
     return patch, area * smooth_step(124.0 + drop, 118.0 + drop, y)
 
 
-def beard_density(canvas: Canvas, face: Face) -> tuple[Patch, np.ndarray]:
-    """Return the lower face and how dense its beard and moustache are, (h, w) in [0, 1]."""
-    patch, area = beard_area(canvas, face)
-    points = canvas.head.landmarks
+def beard_density(canvas: Canvas, face: Face, patch: Patch) -> np.ndarray:
+    """Return how dense beard and moustache grow within their area, (h, w) in [0, 1]."""
+    points = canvas.landmarks
     lip = smooth_step(points[48, 1] + 4.0, points[33, 1], patch.y) * smooth_step(18.0, 14.0, np.abs(patch.x))
-    return patch, area * np.maximum(face.hair.beard, face.hair.moustache * lip)
+    return np.maximum(face.hair.beard, face.hair.moustache * lip)
 
 
 def paint_stubble(canvas: Canvas, face: Face) -> None:
@@ -176,7 +170,7 @@ def paint_stubble(canvas: Canvas, face: Face) -> None:
         return
     rng = stream_rng(face.seed, Stream.HAIR_DETAIL)
     patch, area = beard_area(canvas, face)
-    strength = np.maximum(hair.stubble * area, 1.35 * beard_density(canvas, face)[1])
+    strength = area * np.maximum(hair.stubble, 1.35 * beard_density(canvas, face, patch))
     dots = rng.standard_normal(area.shape, np.float32) * 0.22 * min(canvas.scale, 4.0) ** 0.5
     weight = np.clip(strength * (0.42 + dots), 0.0, 0.85)
     canvas.darken(patch, weight, 1.0, _STUBBLE_TINT)
