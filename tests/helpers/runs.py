@@ -1,0 +1,82 @@
+"""Option files and results of tiny training runs: derived from the shipped files, seconds on one core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from facesr_plugin.checkpoints import read_checkpoint
+from facesr_plugin.utils.imageio import write_png
+from facesr_plugin.utils.option_file import find_shipped, load_option_file, override
+from helpers.options import TINY_SPARNET
+
+NETWORK = [f"network_g.{key}={value}" for key, value in TINY_SPARNET.items()]
+SIZE = TINY_SPARNET["out_size"]
+
+
+def write_faces(folder: Path, number: int, size: int = SIZE) -> Path:
+    """Write smooth random pictures, ``000.png`` and so on; good enough to compute with."""
+    rng = np.random.default_rng(size)
+    ramp = np.linspace(0, 3, size)
+    for index in range(number):
+        waves = [np.sin(ramp[:, None] * rng.uniform(1, 3) + ramp * rng.uniform(1, 3)) for _ in range(3)]
+        write_png(folder / f"{index:03d}.png", (np.stack(waves, axis=2) * 100 + 128).astype(np.uint8))
+    return folder
+
+
+def write_options(path: Path, shipped: str, assignments: list[str], **sections: Any) -> Path:
+    """Write a shipped option file with a tiny network, other values (``key=value``) and new keys by section."""
+    options = load_option_file(find_shipped(shipped))
+    override(options, [*NETWORK, "num_gpu=0", *assignments])
+    for name, additions in sections.items():
+        options[name].update(additions)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    return path
+
+
+def train_options(path: Path, name: str, train: Path, val: Path, total: int, *more: str, **sections: Any) -> Path:
+    """Options of a training run of ``total`` iterations on two data stores; saves half-way and at the end."""
+    kind = "lmdb" if train.suffix == ".lmdb" else "disk"
+    assignments = [
+        f"name={name}",
+        f"datasets.train.dataroot_gt={train}",
+        f"datasets.train.io_backend.type={kind}",
+        "datasets.train.batch_size_per_gpu=2",
+        "datasets.train.num_worker_per_gpu=0",
+        f"datasets.val.dataroot_gt={val}",
+        f"datasets.val.io_backend.type={kind}",
+        f"train.total_iter={total}",
+        f"val.val_freq={total // 2}",
+        f"logger.save_checkpoint_freq={total // 2}",
+        "logger.print_freq=1",
+        "logger.use_tb_logger=false",
+        *more,
+    ]
+    path = write_options(path, "sparnet", assignments, **sections)
+    options = yaml.safe_load(path.read_text())
+    for dataset in options["datasets"].values():
+        dataset["gt_size"] = SIZE
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    return path
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two trees of plain containers and tensors are equal in every bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return one == other
+
+
+def differences(one: Path, other: Path, iteration: int) -> list[str]:
+    """Names of the files of two experiments' last checkpoints that do not hold the same; empty if all do."""
+    names = [f"models/net_g_{iteration}.pth", "models/net_g_latest.pth", f"training_states/{iteration}.state"]
+    return [name for name in names if not same(read_checkpoint(one / name), read_checkpoint(other / name))]
