@@ -10,7 +10,6 @@ the corners of each eye instead of the eyes), 5 points left eye, right eye, nose
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -92,17 +91,21 @@ def read_landmarks(path: str | os.PathLike) -> Landmarks:
     if not path.is_file():
         raise FileNotFoundError(f"landmark file {path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            present = [field.name for field in fields(Landmarks) if field.name in archive.files]
-            arrays = {name: archive[name] for name in present}
-        missing = [name for name in ("names", "points") if name not in arrays]
-        if missing:
-            raise ValueError(f"it lacks the array {missing[0]!r}")
-        return _from_arrays(arrays)
-    except (ValueError, EOFError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        return _from_arrays(_load_arrays(path))
+    except Exception as error:  # numpy and zipfile raise many types on damaged data
         raise ValueError(f"landmark file {path} must be an npz with names (N) and points (N, K, 2): {error}") from error
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a single array")
+        arrays = {field.name: archive[field.name] for field in fields(Landmarks) if field.name in archive.files}
+    for name in ("names", "points"):
+        if name not in arrays:
+            raise ValueError(f"it lacks the array {name!r}")
+    return arrays
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> Landmarks:

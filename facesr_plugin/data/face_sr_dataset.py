@@ -115,6 +115,7 @@ class FaceSRDataset(Dataset):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt  # BasicSR reads the name from it
         self.options = parse_section(FaceSROptions, opt, f"datasets.{opt.get('phase', 'val')}")
         card = get_card(self.options.system)
         self.scale = card.scale if self.options.scale is None else self.options.scale

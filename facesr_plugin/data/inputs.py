@@ -47,7 +47,7 @@ def list_items(source: str | os.PathLike) -> list[Item]:
         return _from_files(path, list_image_files(path))
     if path.suffix.lower() == ".txt":
         return _from_files(path.parent, _listed(path))
-    if zipfile.is_zipfile(path):
+    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
         return _from_zip(path)
     raise ValueError(f"input must be a folder, a .zip or a .txt list of images, got {path}")
 

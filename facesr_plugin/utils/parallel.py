@@ -60,7 +60,7 @@ class WorkerPool:
 
         Raises:
             Exception: What the function raised, in its turn.
-            RuntimeError: If a worker died.
+            ChildProcessError: If a worker died.
         """
         if not self._workers:
             yield from map(self._function, tasks)
@@ -87,7 +87,10 @@ class WorkerPool:
             number, task = next(queue, (None, None))
             if number is None:
                 return True
-            link.send(task)
+            try:
+                link.send(task)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise self._death(link) from error
             running[link] = number
         return False
 
@@ -95,12 +98,15 @@ class WorkerPool:
         try:
             return link.recv()
         except (EOFError, ConnectionResetError) as error:
-            process = self._links[link]
-            process.join()
-            raise RuntimeError(
-                f"a worker process died (exit code {process.exitcode}); -9 means that the memory was exhausted. "
-                "Use fewer --workers; the same command continues where it stopped."
-            ) from error
+            raise self._death(link) from error
+
+    def _death(self, link: Connection) -> ChildProcessError:
+        process = self._links[link]
+        process.join()
+        return ChildProcessError(
+            f"a worker process died (exit code {process.exitcode}); -9 means that the memory was exhausted. "
+            "Use fewer --workers; the same command continues where it stopped."
+        )
 
 
 def _unpack(result: tuple[bool, Any]) -> Any:

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facesr_plugin.data.transforms import (
+    ZoomDraw,
+    draw_zoom,
+    hflip,
+    hflip_landmarks,
+    make_lq,
+    resize,
+    resize_landmarks,
+    zoom,
+    zoom_landmarks,
+)
+from helpers.faces import make_image
+
+
+def test_make_lq_is_pillows_bicubic_reduction():
+    gt = make_image(0, 128)
+    expected = np.asarray(Image.fromarray(gt).resize((16, 16), Image.Resampling.BICUBIC))
+    assert np.array_equal(make_lq(gt, 8), expected)
+
+
+def test_make_lq_rejects_sides_that_are_no_multiples():
+    with pytest.raises(ValueError, match="sides of gt must be multiples of scale 8, got 128x100"):
+        make_lq(make_image(0, 128, 100), 8)
+
+
+def test_resize_takes_height_first():
+    assert resize(make_image(0, 10, 20), (5, 40)).shape == (5, 40, 3)
+
+
+def test_hflip_landmarks_keeps_pixel_centres():
+    points = np.array([[0, 1], [31, 1], [3, 2], [0, 5], [31, 5]], np.float32)
+    mirrored = hflip_landmarks(points, 32)
+    assert mirrored.tolist() == [[0, 1], [31, 1], [28, 2], [0, 5], [31, 5]]
+
+
+def test_hflip_moves_a_marked_pixel_and_its_landmark_alike():
+    image = np.zeros((8, 9, 3), np.uint8)
+    image[3, 2] = 255  # the left eye of five points
+    points = np.array([[2, 3], [0, 0], [0, 0], [0, 0], [0, 0]], np.float32)
+    x, y = hflip_landmarks(points, 9)[1].astype(int)
+    assert hflip(image)[y, x].tolist() == [255] * 3
+
+
+def test_official_zoom_leaves_the_image_when_nothing_is_gained():
+    image = make_image(0, 128)
+    draw = ZoomDraw(1.007, 5, 5, 110, 110)  # int(1.007 * 128) is 128
+    assert zoom(image, draw, "official") is image
+    assert not np.array_equal(zoom(image, draw, "corrected"), image)
+
+
+def test_zoom_cuts_the_enlarged_image():
+    image = make_image(0, 64)
+    draw = ZoomDraw(1.25, 10, 20, 50, 40)
+    enlarged = np.asarray(Image.fromarray(image).resize((80, 80), Image.Resampling.BILINEAR))
+    window = Image.fromarray(enlarged[10:60, 20:60])
+    assert np.array_equal(zoom(image, draw, "official"), np.asarray(window.resize((64, 64), Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize("mode", ["official", "corrected"])
+def test_zoom_moves_landmarks_with_the_image(mode):
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[58:63, 78:83] = 255
+    draw = ZoomDraw(1.2, 10, 20, 100, 110)
+    moved = zoom(image, draw, mode).astype(float).mean(-1)
+    rows, columns = np.indices(moved.shape)
+    centre = [(columns * moved).sum() / moved.sum(), (rows * moved).sum() / moved.sum()]
+    points = zoom_landmarks(np.array([[80, 60]], np.float32), (128, 128), draw, mode)
+    assert np.allclose(points[0], centre, atol=0.15)
+
+
+def test_zoom_landmarks_stay_where_the_image_stays():
+    points = np.array([[3, 4]], np.float32)
+    assert zoom_landmarks(points, (128, 128), ZoomDraw(1.0, 9, 9, 90, 90), "official").tolist() == [[3, 4]]
+
+
+def test_resize_landmarks_maps_centres_to_centres():
+    assert np.allclose(resize_landmarks(np.array([[0.0, 7.0]]), (8, 8), (16, 32)), [[1.5, 14.5]])
+
+
+def draws(mode: str, count: int = 600) -> list[ZoomDraw]:
+    return [draw_zoom(np.random.default_rng(i), (128, 128), mode) for i in range(count)]
+
+
+@pytest.mark.parametrize("mode", ["official", "corrected"])
+def test_draw_zoom_keeps_the_published_ranges(mode):
+    for factor, top, left, height, width in draws(mode):
+        room = 128 if mode == "official" else int(factor * 128)
+        assert 1 <= factor <= 1.3
+        assert 0 <= top <= room - height
+        assert 0 <= left <= room - width
+        assert 0.69 <= height * width / 128**2 <= 1.01
+        assert 0.74 <= width / height <= 1.35
+
+
+def test_official_zoom_never_reaches_the_end_of_the_enlarged_image_and_the_corrected_one_does():
+    ends = {
+        mode: max(d.left + d.width - math.floor(d.factor * 128) for d in draws(mode))
+        for mode in ("official", "corrected")
+    }
+    large = [d for d in draws("official") if d.factor > 1.1]
+    assert all(d.left + d.width <= 128 for d in large)
+    assert ends["corrected"] == 0
+
+
+def test_draw_zoom_repeats_with_the_same_generator():
+    assert draw_zoom(np.random.default_rng(3), (128, 128), "official") == draws("official", 4)[3]
