@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,12 @@ from torch import Tensor
 
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 
-_NPZ_KINDS = "biufc"
+_NPY_LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<>|=](?:b1|[iu][1248]|f[248]|c8|c16))', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18},? ?){0,16})\), \}\s*"
+)
+_MAX_NPY_HEADER = 2**16
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -66,8 +72,8 @@ def _array(name: str, data: bytes) -> Tensor:
     stream = io.BytesIO(data)
     shape, fortran, dtype = _header(stream)
     count = math.prod(shape)
-    if dtype.kind not in _NPZ_KINDS or count * dtype.itemsize != len(data) - stream.tell():
-        raise UnsupportedCheckpointError(f"its array {name[:80]!r} is not one of numbers with the size of its header")
+    if count * dtype.itemsize != len(data) - stream.tell():
+        raise UnsupportedCheckpointError(f"its array {name[:80]!r} does not have the size that its header says")
     array = np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
     try:
         return torch.from_numpy(np.array(array, dtype=dtype.newbyteorder("="), order="C"))
@@ -76,8 +82,11 @@ def _array(name: str, data: bytes) -> Tensor:
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise UnsupportedCheckpointError(f"its arrays have the npy version {version}; 1.0 and 2.0 are known")
-    return readers[version](stream)
+    """Read an npy header as numpy writes it; numpy's own reader evaluates it as Python text."""
+    magic, version = stream.read(6), stream.read(2)
+    length = int.from_bytes(stream.read(_NPY_LENGTH_BYTES.get(version, 0)), "little")
+    match = _NPY_HEADER.fullmatch(stream.read(min(length, _MAX_NPY_HEADER)))
+    if magic != b"\x93NUMPY" or match is None:
+        raise UnsupportedCheckpointError("its arrays are damaged, or not of plain numbers")
+    shape = tuple(int(size) for size in match[3].replace(b",", b" ").split())
+    return shape, match[2] == b"True", np.dtype(match[1].decode())

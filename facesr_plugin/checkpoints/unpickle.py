@@ -1,8 +1,8 @@
 """A pickle interpreter that builds plain containers and calls nothing but the functions it is given.
 
 Python's own unpicklers are no boundary: their memo and frame opcodes allocate what the file declares, BUILD sets
-attributes of any object, REDUCE calls any callable on the stack. This one decodes the stream with ``pickletools`` and
-executes the few opcodes that ``torch.save`` writes. Every other opcode, global and persistent id is refused.
+attributes of any object, REDUCE calls any callable on the stack. This one executes the few opcodes that ``torch.save``
+writes, decoding their arguments with ``pickletools``. Every other opcode, global and persistent id is refused.
 """
 
 from __future__ import annotations
@@ -58,15 +58,18 @@ class Unpickler:
             raise UnsupportedCheckpointError(f"the pickle is damaged: {_short(error)}") from error
 
     def _run(self, file: BinaryIO) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count >= MAX_OPCODES:
-                raise UnsupportedCheckpointError(f"the pickle has more than {MAX_OPCODES} opcodes")
+        for _ in range(MAX_OPCODES):
+            opcode = pickletools.code2op.get(file.read(1).decode("latin-1"))
+            if opcode is None:
+                raise ValueError("truncated, or not a pickle")
             if opcode.name == "STOP":
                 break
             handler = _HANDLERS.get(opcode.name)
             if handler is None:
                 raise UnsupportedCheckpointError(f"the pickle uses the opcode {opcode.name}, which weights never need")
-            handler(self, argument)
+            handler(self, opcode.arg.reader(file) if opcode.arg else None)
+        else:
+            raise UnsupportedCheckpointError(f"the pickle has more than {MAX_OPCODES} opcodes")
         (result,) = self._stack
         if result is _MARK or isinstance(result, Global):
             raise UnsupportedCheckpointError("the pickle holds no object")

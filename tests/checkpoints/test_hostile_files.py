@@ -338,12 +338,12 @@ def test_reader_refuses_odd_streams(tmp_path, keys, storages, match):
 
 def test_reader_refuses_object_arrays(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.array([Call(os.system, "true")], dtype=object))
-    refuse(tmp_path / "x.npz", "numbers")
+    refuse(tmp_path / "x.npz", "plain numbers")
 
 
 def test_reader_refuses_text_arrays(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.array(["text"]))
-    refuse(tmp_path / "x.npz", "numbers")
+    refuse(tmp_path / "x.npz", "plain numbers")
 
 
 def test_reader_refuses_arrays_larger_than_their_data(tmp_path):
@@ -351,7 +351,35 @@ def test_reader_refuses_arrays_larger_than_their_data(tmp_path):
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + FOUR_FLOATS
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", data)
-    refuse(tmp_path / "x.npz", "size of its header")
+    refuse(tmp_path / "x.npz", "size that its header says")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"-" * 9000 + b"1",
+        b"(" * 9000,
+        b"[" * 60000,
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (__import__('os').system('true'),), }",
+        b"{'descr': 'O', 'fortran_order': False, 'shape': (4,), }",
+        b"{'descr': '<f3', 'fortran_order': False, 'shape': (4,), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, " + b"1, " * 40 + b"), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1 " * 3000 + b"x), }",
+        b"",
+    ],
+    ids=range(9),
+)
+def test_reader_refuses_odd_array_headers(tmp_path, header):
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + FOUR_FLOATS
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", data)
+    refuse(tmp_path / "x.npz", "damaged")
+
+
+def test_errors_show_no_control_characters_of_the_file(tmp_path):
+    torch.save({"bad\nerror: \x1b[31mdone": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(UnsupportedCheckpointError, match=r"known system: bad\?error: \?\[31mdone\."):
+        load_weights(tmp_path / "x.pth")
 
 
 def test_reader_refuses_npz_bombs(tmp_path):
