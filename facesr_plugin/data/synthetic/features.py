@@ -24,7 +24,7 @@ _TOOTH_EDGES = np.array((0.0, 4.3, 7.6, 10.8, 13.4))
 
 def paint_eyes(canvas: Canvas, face: Face) -> None:
     """Paint both eyes, their lids, creases and lashes."""
-    rng = stream_rng(face.seed, Stream.EYES)
+    rng = stream_rng(face.seed, Stream.EYE_DETAIL)
     fibres = rng.standard_normal(48)
     for first in (36, 42):
         outline = eye_outline(canvas.landmarks, first)
@@ -126,7 +126,7 @@ def _paint_lashes(canvas: Canvas, face: Face, patch: Patch, first: int, rng: np.
 
 def paint_brows(canvas: Canvas, face: Face) -> None:
     """Draw the brows hair by hair along points 17 to 26."""
-    rng = stream_rng(face.seed, Stream.EYES + 100)
+    rng = stream_rng(face.seed, Stream.BROW_DETAIL)
     identity, colour = face.identity, face.hair.brow_colour
     for points, outward in ((canvas.landmarks[17:22][::-1], -1.0), (canvas.landmarks[22:27], 1.0)):
         centre = smooth_curve(points, 12)
@@ -182,7 +182,7 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     """Paint the lips, and what shows between them."""
     outer, inner = lip_outlines(canvas.landmarks)
     patch = canvas.patch(outer, 4.0)
-    rng = stream_rng(face.seed, Stream.EYES + 200)
+    rng = stream_rng(face.seed, Stream.LIP_DETAIL)
     lips = canvas.fill(patch, [outer], 0.30 - 0.15 * face.identity.makeup)
     middle = canvas.landmarks[[62, 66], 1].mean()
     folds = rng.standard_normal(patch.x.shape[1]).astype(np.float32)[None]

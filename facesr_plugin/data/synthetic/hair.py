@@ -26,6 +26,7 @@ _CURTAIN_ANGLE = (8.0, 26.0, 47.0, 61.0, 67.0, 66.0, 61.0, 57.0, 56.0)
 _FRINGE_FROM = 0.5  # below this value hair is brushed away from the forehead
 _SHADES = 20
 _STRAND_POINTS = 6
+_CURLY = 0.3  # curl from which hair hangs in waves
 _CLOTH_STYLE = "cap"
 
 
@@ -74,15 +75,10 @@ def grow_hair(head: Head, face: Face) -> HairShape:
     top = hair.volume * style.top
     lifted_rows = head.skin.rows_of(heights + top * smooth_step(34.0, 2.0, heights)).astype(np.float32)
     columns = np.arange(len(angles), dtype=np.float32)
-    raised = cv2.remap(head.base, *np.broadcast_arrays(columns[None], lifted_rows[:, None]), cv2.INTER_LINEAR)
-    thickness = hair.volume * style.side * smooth_step(0.0, 7.0, inside)
+    raised = cv2.remap(head.base, *np.meshgrid(columns, lifted_rows), cv2.INTER_LINEAR)
+    thickness = hair.volume * style.side * smooth_step(0.0, 7.0, inside) + _waves(hair, style, heights)[:, None]
     rng = stream_rng(face.seed, Stream.HAIR)
     rough = fractal_noise(rng, inside.shape, [(22.0, 14.0), (9.0, 6.0), (40.0, 2.6)])
-    if style.curtain:
-        below = smooth_step(70.0, 120.0, heights)[:, None]
-        thickness = thickness + 4.0 * hair.waviness * below * np.sin(heights / 7.0 + 5.0 * hair.part)[:, None] * (
-            style.curl > 0.3
-        )
     ramp = 5.0 + 11.0 * smooth_step(76.0, 48.0, np.abs(np.rad2deg(angles)))[None]  # hair rises slowly from the forehead
     cover = smooth_step(-0.4, ramp if style.curtain else 11.0, inside)
     skin = np.where(head.skin.radius > 0, head.skin.radius, raised)
@@ -93,6 +89,13 @@ def grow_hair(head: Head, face: Face) -> HairShape:
     for radius in (smooth, uneven):
         radius[heights < head.skull_top - top] = -10.0
     return HairShape(inside, Surface(uneven.astype(np.float32)), Surface(smooth.astype(np.float32)))
+
+
+def _waves(hair: Hair, style: _Style, heights: np.ndarray) -> np.ndarray:
+    """Return how far long, curly hair swings out below the cheeks, by height."""
+    if not style.curtain or style.curl < _CURLY:
+        return np.zeros_like(heights)
+    return 4.0 * hair.waviness * smooth_step(70.0, 120.0, heights) * np.sin(heights / 7.0 + 5.0 * hair.part)
 
 
 def _edge_distance(hair: Hair, style: _Style, degrees: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -248,7 +251,7 @@ def paint_beard(canvas: Canvas, face: Face) -> None:
     """Draw a beard and a moustache strand by strand."""
     if max(face.hair.beard, face.hair.moustache) == 0.0:
         return
-    rng = stream_rng(face.seed, Stream.HAIR_DETAIL + 100)
+    rng = stream_rng(face.seed, Stream.BEARD_DETAIL)
     patch, area = beard_area(canvas, face)
     dense = area * beard_density(canvas, face, patch)
     count = int(2600 * canvas.scale)

@@ -17,8 +17,9 @@ Colour = tuple[float, float, float]
 class Stream:
     """Numbers of the independent random streams of one face."""
 
-    IDENTITY, EXPRESSION, POSE, LIGHT, HAIR, SCENE, SKIN_DETAIL, HAIR_DETAIL, SCENE_DETAIL, SENSOR, GLASSES, EYES = (
-        range(12)
+    IDENTITY, EXPRESSION, POSE, LIGHT, HAIR, SCENE, GLASSES = range(7)
+    SKIN_DETAIL, HAIR_DETAIL, BEARD_DETAIL, EYE_DETAIL, BROW_DETAIL, LIP_DETAIL, SCENE_DETAIL, CLOTH_DETAIL, SENSOR = (
+        range(7, 16)
     )
 
 

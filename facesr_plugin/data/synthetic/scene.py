@@ -147,7 +147,7 @@ def dress(image: np.ndarray, face: Face, camera: Camera, bare: np.ndarray) -> No
     size = image.shape[0]
     line, outline = _shoulders(face, camera)
     mask = _fill(image.shape[:2], [outline], size) * bare
-    rng = stream_rng(face.seed, Stream.SCENE_DETAIL + 100)
+    rng = stream_rng(face.seed, Stream.CLOTH_DETAIL)
     unit = size / FRAME
     folds = fractal_noise(rng, image.shape[:2], [(40 * unit, 12 * unit), (50 * unit, 5 * unit)])
     light = face.light

@@ -168,7 +168,7 @@ def paint_stubble(canvas: Canvas, face: Face) -> None:
     hair = face.hair
     if max(hair.stubble, hair.beard, hair.moustache) == 0.0:
         return
-    rng = stream_rng(face.seed, Stream.HAIR_DETAIL)
+    rng = stream_rng(face.seed, Stream.BEARD_DETAIL)
     patch, area = beard_area(canvas, face)
     strength = area * np.maximum(hair.stubble, 1.35 * beard_density(canvas, face, patch))
     dots = rng.standard_normal(area.shape, np.float32) * 0.22 * min(canvas.scale, 4.0) ** 0.5
