@@ -2,7 +2,7 @@
 
 ``none`` takes square images as they are; ``center`` the largest centred square; ``celeba178`` the centred 178 x 178
 square of CelebA's aligned images; ``box:MARGIN`` a square about the face's box or points, whose side is the box's
-longer side enlarged by MARGIN at each end (beyond the image its border is repeated).
+longer side enlarged by MARGIN at each end (beyond its border the image is mirrored).
 """
 
 from __future__ import annotations
@@ -119,19 +119,23 @@ def cut(image: np.ndarray, window: Window, size: int, kernel: str) -> np.ndarray
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        window: What to cut; beyond the image its border is repeated.
+        window: What to cut; beyond its border the image is mirrored.
         size: Side of the result.
         kernel: ``bicubic`` or ``bilinear``, Pillow's.
 
     Returns:
         ``(size, size, 3)`` uint8 RGB.
     """
-    height, width = image.shape[:2]
-    left, top, side = window
-    over = [(max(-top, 0), max(top + side - height, 0)), (max(-left, 0), max(left + side - width, 0)), (0, 0)]
-    inside = image[max(top, 0) : top + side, max(left, 0) : left + side]
-    square = np.pad(inside, over, mode="edge") if any(any(pair) for pair in over) else inside
-    return resize(np.ascontiguousarray(square), (size, size), kernel)
+    rows = _mirrored(window.top, window.side, image.shape[0])
+    columns = _mirrored(window.left, window.side, image.shape[1])
+    return resize(np.ascontiguousarray(image[rows][:, columns]), (size, size), kernel)
+
+
+def _mirrored(first: int, count: int, length: int) -> np.ndarray:
+    """Indices ``first, first + 1, ...`` reflected into ``0 .. length - 1`` without repeating the border."""
+    period = max(2 * (length - 1), 1)
+    places = np.arange(first, first + count) % period
+    return np.minimum(places, period - places)
 
 
 def cut_landmarks(points: np.ndarray, window: Window, size: int) -> np.ndarray:

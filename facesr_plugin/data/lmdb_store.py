@@ -186,6 +186,15 @@ class LmdbWriter:
         self.complete = True
         return entries
 
+    def discard(self) -> None:
+        """Close, and remove what was written: the folder too, if nothing else is in it."""
+        self._environment.close()
+        self._environment = None
+        remove_lmdb(self.path)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+        self.close()
+
     def close(self) -> None:
         """Release the folder; what was put after the last commit is given up."""
         if self._environment is not None:

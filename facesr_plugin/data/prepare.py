@@ -157,6 +157,7 @@ def _fill(writer: LmdbWriter, pool: WorkerPool, items: Sequence[Item], annotatio
                     writer.put(item.key, png)
             bar.update(len(outcomes))
     if not writer.keys:
+        writer.discard()
         raise ValueError(f"none of {len(items)} images can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
     _write_skipped(writer.path, skipped)
     writer.commit()

@@ -63,7 +63,7 @@ def kill_until_it_ends(command, mark: str, rng: random.Random) -> int:
     for kills in range(60):
         process = start(command, mark)
         try:
-            out, err = process.communicate(timeout=rng.uniform(0.05, 1.2) if kills < 8 else 60)
+            out, err = process.communicate(timeout=rng.uniform(0.05, 1.2) if kills < 6 else 60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
