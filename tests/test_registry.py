@@ -67,7 +67,10 @@ def test_copy_is_idempotent(ours: Registry) -> None:
     assert theirs._obj_map == dict(ours.items())
 
 
-def test_copy_leaves_a_taken_name_and_warns_once(ours: Registry, caplog: pytest.LogCaptureFixture) -> None:
+def test_copy_leaves_a_taken_name_and_warns_once(
+    ours: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)  # BasicSR's set-up turns it off
     theirs = TheirRegistry()
     other = make_class("Net", "other_plugin")
     theirs.register(other)

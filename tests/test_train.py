@@ -1,0 +1,157 @@
+"""``facesr train`` and ``facesr test`` with wrong options or data: one line that says what is wrong, and status 2."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from facesr_plugin import cli
+from facesr_plugin import train as entry
+from helpers.runs import train_options, write_faces, write_options
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work below ``tmp_path``; take BasicSR's log handlers away afterwards."""
+    from basicsr.utils import logger
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logger, "initialized_logger", {})
+    ours = logging.getLogger("basicsr")
+    handlers, propagate = list(ours.handlers), ours.propagate
+    yield
+    for handler in set(ours.handlers) - set(handlers):
+        handler.close()
+    ours.handlers, ours.propagate = handlers, propagate
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Path:
+    """A run of two iterations that works."""
+    faces = write_faces(tmp_path / "faces", 4)
+    return train_options(tmp_path / "run.yml", "run", faces, faces, 2)
+
+
+def change(path: Path, edit: Callable[[dict], object]) -> None:
+    """Edit the mapping in an option file."""
+    content = yaml.safe_load(path.read_text())
+    edit(content)
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_train_runs_and_puts_everything_below_the_current_folder(options: Path, tmp_path: Path) -> None:
+    before = list(sys.argv)
+    assert cli.main(["train", "-opt", "run.yml", "--set", "train.total_iter=1"]) == 0
+    assert (tmp_path / "experiments" / "run" / "models" / "net_g_1.pth").is_file()
+    assert sys.argv == before
+
+
+def test_train_records_the_merged_options(options: Path, tmp_path: Path) -> None:
+    assert cli.main(["train", "-opt", "run.yml", "--set", "train.total_iter=1"]) == 0
+    recorded = yaml.safe_load((tmp_path / "experiments" / "run" / "run.yml").read_text())
+    assert recorded["train"]["total_iter"] == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (lambda o: o["train"].update(total_itr=3), "train has no option 'total_itr', did you mean 'total_iter'?"),
+        (
+            lambda o: o["datasets"]["train"].update(use_hflp=True),
+            "datasets.train: unknown key 'use_hflp', did you mean",
+        ),
+        (lambda o: o["datasets"]["val"].update(dataroot_gt="no.lmdb", io_backend={"type": "lmdb"}), "no.lmdb"),
+        (lambda o: o["datasets"]["val"].update(dataroot_gt="none"), "none"),
+        (
+            lambda o: o["train"].pop("pixel_opt"),
+            "train must have at least one loss section such as pixel_opt, got none",
+        ),
+        (lambda o: o["train"]["optim_g"].update(type="Adm"), "optim_g.type must be one of Adam, AdamW, got 'Adm'"),
+        (lambda o: o["path"].update(pretrain_network_g="no.pth"), "no.pth"),
+    ],
+    ids=["train key", "data key", "missing lmdb", "missing folder", "no loss", "optimiser", "missing weights"],
+)
+def test_wrong_option_is_one_line(options: Path, edit: Callable, text: str, capsys: pytest.CaptureFixture) -> None:
+    change(options, edit)
+    assert cli.main(["train", "-opt", str(options)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert text in last
+
+
+def test_misspelt_network_argument_raises(options: Path) -> None:
+    change(options, lambda o: o["network_g"].update(max_chn=8))
+    with pytest.raises(TypeError, match="max_chn"):
+        cli.main(["train", "-opt", str(options)])
+
+
+def test_missing_option_file_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", "-opt", "none.yml"]) == 2
+    assert capsys.readouterr().err.startswith("error: option file none.yml does not exist. `facesr options list`")
+
+
+def test_option_file_with_a_python_tag_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    marker = tmp_path / "ran"
+    (tmp_path / "evil.yml").write_text(f"name: !!python/object/apply:os.mkdir ['{marker}']\n")
+    assert cli.main(["train", "-opt", "evil.yml"]) == 2
+    assert "Tags that build Python objects are refused" in capsys.readouterr().err
+    assert not marker.exists()
+
+
+def test_override_of_an_unknown_key_is_one_line(options: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", "-opt", str(options), "--set", "train.total_itr=3"]) == 2
+    assert "has no key 'total_itr', did you mean 'total_iter'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_without_basicsr_it_says_what_to_do(
+    command: str, options: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(entry.importlib.util, "find_spec", lambda name: None)
+    assert cli.main([command, "-opt", str(options)]) == 2
+    error = capsys.readouterr().err
+    assert "BasicSR is not installed" in error
+    assert "use Python 3.10 to 3.12" in error
+
+
+class Surprise:
+    """Runs a command when unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("code was run",)
+
+
+def _foreign(path: Path) -> None:
+    torch.save({"params": {"conv.weight": torch.zeros(3)}}, path)
+
+
+def _hostile(path: Path) -> None:
+    torch.save({"params": Surprise()}, path)
+
+
+def _plain_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Surprise()))
+
+
+@pytest.mark.parametrize("write", [_foreign, _hostile, _plain_pickle])
+def test_wrong_weights_are_one_line(
+    write: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "w.pth")
+    faces = write_faces(tmp_path / "faces", 1)
+    assignments = [f"datasets.test_1.dataroot_gt={faces}", "datasets.test_1.io_backend.type=disk"]
+    options = write_options(tmp_path / "test.yml", "test_sparnet", [*assignments, "path.pretrain_network_g=w.pth"])
+    change(options, lambda o: o["datasets"]["test_1"].update(gt_size=32))
+    assert cli.main(["test", "-opt", str(options)]) == 2
+    printed = capsys.readouterr()
+    last = printed.err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "w.pth" in last
+    assert "code was run" not in printed.out + printed.err
