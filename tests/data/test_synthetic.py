@@ -104,3 +104,10 @@ def test_generate_face_eyes_and_lips_stand_out_at_the_landmarks() -> None:
 def test_generate_face_refuses_bad_arguments(seed: object, size: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         generate_face(seed, size)
+
+
+def test_generate_face_makes_the_smallest_size_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(4):
+            generate_face(seed, MIN_SIZE)

@@ -57,7 +57,7 @@ def _paint_texture(canvas: Canvas, face: Face, rng: np.random.Generator) -> None
     coarse = fractal_noise(rng, shape, [(c * scale, c * scale) for c in (14.0, 6.0)])
     strength = 0.014 + 0.022 * face.identity.blotches
     canvas.darken(canvas.everything(), coarse, strength, (0.6, 1.1, 1.0))
-    cells = [c for c in (2.4, 1.1, 0.5) if c * scale >= 1.0]
+    cells = [c for c in (2.4, 1.1, 0.5) if c * scale >= 1.0] or [1.0 / scale]
     fine = fractal_noise(rng, shape, [(c * scale, c * scale) for c in cells])
     canvas.darken(canvas.everything(), fine, 0.015 + 0.02 * face.identity.age, (1.0, 1.0, 1.0))
     canvas.material[..., SPECULAR] *= 1.0 + 0.25 * fine
