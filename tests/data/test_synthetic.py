@@ -1,9 +1,11 @@
 """Synthetic faces: determinism, landmarks, size and arguments."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from facesr_plugin.data.synthetic import MAX_SIZE, generate_face
+from facesr_plugin.data.synthetic import MAX_SIZE, MIN_SIZE, generate_face
 
 SEEDS = range(6)
 
