@@ -40,7 +40,7 @@ def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) ->
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
@@ -72,7 +72,7 @@ def _umask() -> int:
     return current
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename durable; not every platform and file system can open a folder."""
     try:
         handle = os.open(folder, os.O_RDONLY)

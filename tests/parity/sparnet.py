@@ -20,6 +20,7 @@ from facesr_plugin.ops.protocol import prepare_input, quantise, to_float
 from facesr_plugin.ops.resize import resize_pil
 from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from parity.recipes import assignments, count_rounds, evaluate, take_slice
+from parity.sparnet_perceptual import perceptual
 from parity.weights import fill_official
 
 CARD = get_card("sparnet")
@@ -305,4 +306,5 @@ FAMILIES_BY_PREFIX = {
     "tensor_to_image": tensor_to_image,
     "metric_": metric,
     "data_lr_pairs": lr_pairs,
+    "loss_perceptual": perceptual,
 }

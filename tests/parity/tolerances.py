@@ -19,6 +19,9 @@ TOLERANCES = {
     "exact": Limit(0.0, relative=False),
     "data": Limit(0.0, relative=False),
     "metric": Limit(1e-6, relative=False),
+    "perceptual.loss": Limit(1e-5),
+    "perceptual.feature": Limit(1e-4, relative=False),  # of arrays divided by their deviation
+    "perceptual.gradient": Limit(1e-3),
     # Adam's first steps are sign-like: small gradients amplify rounding from step to step
     "train_step.loss.1": Limit(1e-5),
     "train_step.loss.2": Limit(1e-3),
