@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facesr_plugin.ops.backends import choose_backend
+from facesr_plugin.ops.fused import fused_leaky_relu
+
 SCALES = ("none", "up", "down")
 _GROUPS = 32
 
@@ -130,17 +133,17 @@ class ScaledConv2d(nn.Conv2d):
         self.upsample = scale == "up"
         self.pad = pad
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
-        return self.convolve(x, self.weight)
+    def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
+        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``; without the bias if the caller adds it."""
+        return self.convolve(x, self.weight, self.bias if add_bias else None)
 
-    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Apply the layer with the given weight ``(out_ch, in_ch, 3, 3)``."""
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply the layer with the given weight ``(out_ch, in_ch, 3, 3)`` and bias."""
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         if self.pad:
             x = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(x, weight, self.bias, self.stride)
+        return F.conv2d(x, weight, bias, self.stride)
 
 
 class SpectralConv2d(ScaledConv2d):
@@ -158,9 +161,9 @@ class SpectralConv2d(ScaledConv2d):
         self.register_buffer("weight_u", F.normalize(weight.new_empty(out_ch).normal_(), dim=0, eps=1e-12))
         self.register_buffer("weight_v", F.normalize(weight.new_empty(in_ch * 9).normal_(), dim=0, eps=1e-12))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
-        return self.convolve(x, self.normalised_weight())
+    def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
+        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``; without the bias if the caller adds it."""
+        return self.convolve(x, self.normalised_weight(), self.bias if add_bias else None)
 
     def normalised_weight(self) -> Tensor:
         """Return the weight in use; in train mode this refines ``weight_u`` and ``weight_v`` once."""
@@ -196,9 +199,12 @@ class ConvLayer(nn.Module):
         self.conv = conv(in_ch, out_ch, scale=scale, bias=style.norm in _WITH_CONV_BIAS, pad=pad)
         self.act = ACTIVATIONS[style.act](out_ch)
         self.norm = NORMS[style.norm](out_ch)
+        self.bias_meets_act = style.norm == "none" and style.act == "leakyrelu"
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
+        if self.bias_meets_act and choose_backend(x) != "torch":
+            return fused_leaky_relu(self.conv(x, add_bias=False), self.conv.bias, self.act.negative_slope)
         return self.act(self.norm(self.conv(x)))
 
 

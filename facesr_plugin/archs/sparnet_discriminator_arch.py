@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import ConvLayer, LayerStyle, check_int, init_weights
+from facesr_plugin.ops.upfirdn import halve
 from facesr_plugin.registry import ARCH_REGISTRY
 
 
@@ -117,11 +117,3 @@ class SPARNetDiscriminator(nn.Module):
             image = halve(image)
             judgements.append(scale(image))
         return judgements
-
-
-def halve(image: Tensor) -> Tensor:
-    """Shrink ``(N, C, H, W)`` to floor(H / 2) x floor(W / 2) by bicubic interpolation without antialiasing.
-
-    The step is exactly two pixels, also for odd sizes; values may leave the range of the image.
-    """
-    return F.interpolate(image, scale_factor=0.5, mode="bicubic", align_corners=False)

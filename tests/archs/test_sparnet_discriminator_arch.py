@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from facesr_plugin.archs import arch_util
 from facesr_plugin.archs.arch_util import SpectralConv2d
-from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator, halve
+from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator
+from facesr_plugin.ops.fused import fused_leaky_relu
 from facesr_plugin.registry import ARCH_REGISTRY
 
 TINY = {"base_ch": 4, "n_layers": 2, "num_d": 2}
@@ -71,16 +73,20 @@ def test_discriminator_features_do_not_include_the_score():
     assert judgement.score.shape == (2, 1, 8, 8)
 
 
-def test_halve_steps_exactly_two_pixels_also_for_odd_sizes():
-    ramp = torch.arange(11.0).expand(1, 1, 11, 11)
-    halved = halve(ramp)
-    assert halved.shape == (1, 1, 5, 5)
-    torch.testing.assert_close(halved[0, 0, 0, 1:4], torch.tensor([2.5, 4.5, 6.5]))
-
-
-def test_halve_does_not_smooth_first():
-    checks = (torch.arange(16)[:, None] % 4 < 2).float().expand(1, 1, 16, 16)
-    assert halve(checks).max() > 1
+@pytest.mark.parametrize("args", [{}, {"norm_type": "none", "spectral_norm": False}])
+def test_discriminator_gives_the_same_through_fused_layers(monkeypatch, args):
+    net = tiny(**args).eval()
+    for scale in net.scales:
+        for layer in scale.layers:
+            nn.init.uniform_(layer.conv.bias, -1, 1) if layer.conv.bias is not None else None
+    expected = net(image(1, 3, 41, 40))
+    fused = []
+    monkeypatch.setattr(arch_util, "choose_backend", lambda x: "other")
+    monkeypatch.setattr(arch_util, "fused_leaky_relu", lambda *given: fused.append(given) or fused_leaky_relu(*given))
+    actual = net(image(1, 3, 41, 40))
+    assert len(fused) == (6 if args else 2)
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours.score, theirs.score)
 
 
 @pytest.mark.parametrize(
