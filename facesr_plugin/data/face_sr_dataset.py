@@ -10,80 +10,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data import transforms
 from facesr_plugin.data.annotations import flip_permutation, read_landmarks
-from facesr_plugin.data.keys import read_name_list, select_keys
+from facesr_plugin.data.base import FaceDataset, FaceOptions, to_tensor
 from facesr_plugin.data.sources import ImageSource, open_source
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.options import parse_section
 
 
-@dataclass(frozen=True)
-class FaceSROptions:
-    """Options of ``FaceSRDataset``: its own and BasicSR's loader keys.
+@dataclass(frozen=True, kw_only=True)
+class FaceSROptions(FaceOptions):
+    """Options of ``FaceSRDataset`` beside those of ``FaceOptions``.
+
+    Only the phase ``train`` draws random numbers; ``scale`` is the card's by default.
 
     Args:
         type: ``FaceSRDataset``.
-        dataroot_gt: ``X.lmdb`` or folder of ground-truth faces, squares of ``gt_size``.
-        name: For the log.
-        phase: ``train``, ``val`` or ``test``; BasicSR sets it. Only ``train`` draws random numbers.
-        scale: Factor from the small input, the card's by default. BasicSR sets it from the top of the file.
-        system: Name of the card.
         dataroot_lq: Given small inputs under the same keys; by default they are made from the ground truth.
-        io_backend: ``type: lmdb`` or ``type: disk``; it must fit the paths.
-        meta_info_file: List of the image names to use (one a line, such as train.txt); all by default.
-        gt_size: Side of the faces in pixels, the card's by default.
         use_hflip: Mirror half of the training samples.
         zoom: Of the training samples: ``official`` or ``corrected`` (see ``transforms``); none by default.
         zoom_range: Of the enlargement.
         landmarks: Landmark file to deliver points from; every image must be in it.
-        manual_seed: Of the random draws.
-        num_worker_per_gpu: For BasicSR's loader, as all that follow.
-        batch_size_per_gpu: See BasicSR.
-        use_shuffle: See BasicSR.
-        dataset_enlarge_ratio: See BasicSR.
-        prefetch_mode: See BasicSR.
-        num_prefetch_queue: See BasicSR.
-        pin_memory: See BasicSR.
-        persistent_workers: See BasicSR.
     """
 
     type: Literal["FaceSRDataset"]
-    dataroot_gt: str
-    name: str = "faces"
-    phase: Literal["train", "val", "test"] = "val"
-    scale: int | None = None
-    system: str = "sparnet"
     dataroot_lq: str | None = None
-    io_backend: dict | None = None
-    meta_info_file: str | None = None
-    gt_size: int | None = None
     use_hflip: bool = False
     zoom: Literal["official", "corrected"] | None = None
     zoom_range: tuple[float, float] = (1.0, 1.3)
     landmarks: str | None = None
-    manual_seed: int = 0
-    num_worker_per_gpu: int = 0
-    batch_size_per_gpu: int = 1
-    use_shuffle: bool = True
-    dataset_enlarge_ratio: int = 1
-    prefetch_mode: str | None = None
-    num_prefetch_queue: int = 1
-    pin_memory: bool = False
-    persistent_workers: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("scale", "gt_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        super().__post_init__()
         if not 1.0 <= self.zoom_range[0] <= self.zoom_range[1]:
             raise ValueError(f"zoom_range must be [low, high] with 1 <= low <= high, got {list(self.zoom_range)}")
         if self.zoom is not None and self.dataroot_lq is not None:
@@ -98,7 +60,7 @@ class Draw(NamedTuple):
 
 
 @DATASET_REGISTRY.register()
-class FaceSRDataset(Dataset):
+class FaceSRDataset(FaceDataset):
     """Pairs of small input and ground truth.
 
     A sample is ``{"lq", "gt", "lq_path", "gt_path"}`` and, with landmark file, ``"landmarks"``: ``lq`` is
@@ -115,22 +77,16 @@ class FaceSRDataset(Dataset):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt  # BasicSR reads the name from it
         self.options = parse_section(FaceSROptions, opt, f"datasets.{opt.get('phase', 'val')}")
+        super().__init__(opt, self.options)
         card = get_card(self.options.system)
         self.scale = card.scale if self.options.scale is None else self.options.scale
         self.gt_size = card.gt_size if self.options.gt_size is None else self.options.gt_size
         if self.gt_size % self.scale:
             raise ValueError(f"gt_size must be a multiple of scale {self.scale}, got {self.gt_size}")
-        self.gt_source = open_source(self.options.dataroot_gt, self.options.io_backend)
-        self.keys = self._select(self.gt_source)
         self._check_known_sizes()
         self.lq_source = self._open_lq()
         self._points = self._read_points()
-        self._limited = False
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a sample.
@@ -141,7 +97,7 @@ class FaceSRDataset(Dataset):
         Raises:
             ValueError: If an image is damaged or has the wrong size.
         """
-        self._limit_threads()
+        self.limit_threads()
         key = self.keys[index]
         draw = self._draw(index)
         gt = self._read_gt(key)
@@ -176,8 +132,7 @@ class FaceSRDataset(Dataset):
     def _draw(self, index: int) -> Draw:
         if self.options.phase != "train":
             return Draw()
-        epoch, position = getattr(index, "epoch", 0), getattr(index, "position", int(index))
-        rng = np.random.default_rng((self.options.manual_seed, epoch, position))
+        rng = np.random.default_rng(self.seed_of(index))
         flip = bool(rng.random() < 0.5)  # drawn whether used or not: one option does not move the values of another
         size = (self.gt_size, self.gt_size)
         mode = self.options.zoom
@@ -211,12 +166,6 @@ class FaceSRDataset(Dataset):
             if shapes.get(key, (self.gt_size, self.gt_size)) != (self.gt_size, self.gt_size):
                 raise ValueError(self._wrong_size(key, shapes[key]))
 
-    def _select(self, source: ImageSource) -> list[str]:
-        if self.options.meta_info_file is None:
-            return list(source.keys)
-        path = self.options.meta_info_file
-        return select_keys(read_name_list(path), source.keys, f"list {path}")
-
     def _open_lq(self) -> ImageSource | None:
         if self.options.dataroot_lq is None:
             return None
@@ -243,15 +192,3 @@ class FaceSRDataset(Dataset):
                 f"{', '.join(missing[:3])}. Use a meta_info_file without them."
             )
         return {key: landmarks.points[rows[key]] for key in self.keys}
-
-    def _limit_threads(self) -> None:
-        """One thread in each worker process, once: OpenCV would start as many as there are cores in every worker."""
-        if not self._limited and get_worker_info() is not None:
-            cv2.setNumThreads(0)
-            torch.set_num_threads(1)
-            self._limited = True
-
-
-def to_tensor(image: np.ndarray) -> Tensor:
-    """Turn ``(H, W, 3)`` uint8 RGB into ``(3, H, W)`` float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(torch.float32).div_(255)

@@ -20,6 +20,7 @@ from facesr_plugin.ops.protocol import prepare_input, quantise, to_float
 from facesr_plugin.ops.resize import resize_pil
 from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from parity.recipes import assignments, count_rounds, evaluate, take_slice
+from parity.sparnet_data import degradation_ops
 from parity.sparnet_perceptual import perceptual
 from parity.weights import fill_official
 
@@ -306,5 +307,6 @@ FAMILIES_BY_PREFIX = {
     "tensor_to_image": tensor_to_image,
     "metric_": metric,
     "data_lr_pairs": lr_pairs,
+    "degradation_ops": degradation_ops,
     "loss_perceptual": perceptual,
 }
