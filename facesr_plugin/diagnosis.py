@@ -34,10 +34,9 @@ def report() -> tuple[list[str], bool]:
         repaired, lines_of_patches = _describe_patches()
         healthy = healthy and repaired
         lines += ["", *lines_of_patches]
-    return [*lines, "", *_describe_devices(), WEIGHTS], healthy
-
-
-WEIGHTS = "weights: by path only (--weights, path.pretrain_network_g); nothing is downloaded"
+    rest = [*_describe_devices(), *_describe_operators(), *_describe_weights()]
+    healthy = healthy and not any(line.startswith("PROBLEM") for line in rest)
+    return [*lines, "", *rest], healthy
 
 
 def version_of(distribution: str) -> str:
@@ -111,3 +110,25 @@ def _describe_devices() -> list[str]:
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return [f"devices: cpu ({torch.get_num_threads()} threads)" + "".join(f", {name}" for name in gpus)]
+
+
+def _describe_operators() -> list[str]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    from facesr_plugin.ops.backends import describe
+
+    try:
+        return describe()
+    except ValueError as error:
+        return [f"PROBLEM: {error}"]
+
+
+def _describe_weights() -> list[str]:
+    """Say where the networks of others are looked for; a trained network is always given by path."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    from facesr_plugin.utils.weights import WEIGHTS, find_weights, search_folders
+
+    here = [name for name in WEIGHTS if find_weights(name)]
+    folders = ", ".join(map(str, search_folders()))
+    return [f"weights: {', '.join(here) or 'none'} in {folders} (facesr weights list); trained networks go by path"]
