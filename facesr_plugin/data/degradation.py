@@ -132,7 +132,7 @@ def blur(
     sizes = {"average": average_size, "median": median_size, "motion": motion_size}
     _check_choices("kinds", kinds, ("gaussian", *sizes))
     for name, value in sizes.items():
-        _check_range(f"{name}_size", value, lowest=1, kind=int)
+        _check_range(f"{name}_size", value, lowest=2, kind=int)
     _check_range("sigma", sigma, lowest=0.1)
     kind = _choose(rng, kinds)
     if kind == "gaussian":

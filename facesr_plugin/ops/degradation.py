@@ -63,12 +63,27 @@ def motion_kernel(size: int, angle: float, direction: float) -> np.ndarray:
     """
     size = odd(size)
     start = (direction + 1) / 2
-    kernel = np.zeros((size, size))
-    kernel[:, size // 2] = np.linspace(start, 1 - start, size)
-    centre = ((size - 1) / 2, (size - 1) / 2)
-    turn = cv2.getRotationMatrix2D(centre, -angle, 1)
-    turned = cv2.warpAffine((kernel * 255).astype(np.uint8), turn, (size, size), flags=cv2.INTER_LINEAR)
+    line = np.zeros((size, size))
+    line[:, size // 2] = np.trunc(np.linspace(start, 1 - start, size) * 255)
+    turned = np.rint(_turn_clockwise(line, angle))
     return (turned / turned.sum()).astype(np.float32)
+
+
+def _turn_clockwise(image: np.ndarray, angle: float) -> np.ndarray:
+    """Turn ``(k, k)`` about its centre, bilinear, zero outside; OpenCV before 5 rounds the places to 1/32 pixel."""
+    size = len(image)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    source_x, source_y = x * cosine + y * sine + (size - 1) / 2, y * cosine - x * sine + (size - 1) / 2
+    left, top = np.floor(source_x).astype(int), np.floor(source_y).astype(int)
+    right_part, lower_part = source_x - left, source_y - top
+    margin = size  # the corners turn out of the square by less than half its side
+    padded = np.pad(image, margin)
+    total = np.zeros_like(image)
+    for down, weight_y in ((0, 1 - lower_part), (1, lower_part)):
+        for right, weight_x in ((0, 1 - right_part), (1, right_part)):
+            total += weight_y * weight_x * padded[top + down + margin, left + right + margin]
+    return total
 
 
 def blur_motion(image: np.ndarray, size: int, angle: float, direction: float) -> np.ndarray:
