@@ -36,7 +36,7 @@ class SystemCard:
         upsampling: Enlargement before the network; None if the network takes the small image.
         size_multiple: Sides of the network's input must be multiples of this.
         output_rounding: To 8 bit: ``truncate`` or ``round`` (half to even).
-        framing: How a face has to be cropped: ``loose`` (any centred crop), ...
+        framing: How a face has to be cropped: ``loose`` (any centred crop), ``ffhq`` (aligned as FFHQ), ...
         num_landmarks: Points that training needs; 0 for none.
         metric_protocol: Prefix of the system's own metrics: ``calculate_<protocol>_psnr``.
     """
@@ -74,6 +74,20 @@ CARDS: dict[str, SystemCard] = {
             size_multiple=8,
             output_rounding="truncate",
             framing="loose",
+            num_landmarks=0,
+            metric_protocol="sparnet",
+        ),
+        SystemCard(
+            system="sparnethd",
+            arch="SPARNet",
+            lq_size=512,
+            scale=1,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            upsampling=Upsampling("pil", "bicubic"),
+            size_multiple=16,
+            output_rounding="truncate",
+            framing="ffhq",
             num_landmarks=0,
             metric_protocol="sparnet",
         ),

@@ -16,6 +16,13 @@ def test_sparnet_card_has_the_published_protocol() -> None:
     assert card.output_rounding == "truncate"
 
 
+def test_sparnethd_card_takes_files_resized_to_the_size_of_its_output() -> None:
+    card = get_card("sparnethd")
+    assert (card.lq_size, card.scale, card.gt_size) == (512, 1, 512)
+    assert (card.upsampling.library, card.upsampling.kernel) == ("pil", "bicubic")
+    assert (card.framing, card.size_multiple, card.output_rounding) == ("ffhq", 16, "truncate")
+
+
 def test_unknown_system_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="system must be one of .*sparnet.*, got 'sparnt'"):
         get_card("sparnt")

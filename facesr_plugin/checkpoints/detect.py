@@ -74,7 +74,7 @@ def to_official(system: str, state_dict: Mapping[str, Tensor], args: Mapping[str
 
 
 def identify(state_dict: Mapping[str, Any], system: str | None = None, official: bool | None = None) -> Identified:
-    """Find the format of a state dict from its keys.
+    """Find the format of a state dict from its keys; without ``system`` also from the formats' claims.
 
     Args:
         state_dict: The weights.
@@ -90,14 +90,16 @@ def identify(state_dict: Mapping[str, Any], system: str | None = None, official:
         formats_of(system)
     namings = (True, False) if official is None else (official,)
     misfits = {Identified(form, naming): _misfits(form, naming, state_dict) for form in FORMATS for naming in namings}
-    found = next((candidate for candidate, wrong in misfits.items() if not wrong), None)
-    if found is None or not state_dict:
+    fitting = [candidate for candidate, wrong in misfits.items() if not wrong]
+    if not fitting or not state_dict:
         raise UnsupportedCheckpointError(_explain(state_dict, misfits))
-    if system not in (None, found.format.system):
-        raise UnsupportedCheckpointError(
-            f"these are weights of {found.format.system} ({found.format.arch}), not {system}"
-        )
-    return found
+    if system is None:
+        return next(candidate for candidate in fitting if candidate.format.claims(state_dict))
+    for candidate in fitting:
+        if candidate.format.system == system:
+            return candidate
+    form = fitting[0].format
+    raise UnsupportedCheckpointError(f"these are weights of {form.system} ({form.arch}), not {system}")
 
 
 def format_of(system: str, arch: str) -> SystemFormat:

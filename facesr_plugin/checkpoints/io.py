@@ -178,6 +178,9 @@ def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Pa
     if found.record is not None:
         return _with_record(found, system, args, path)
     form, official = identify(found.tensors, system)
+    if not form.claims(found.tensors):
+        owner = identify(found.tensors).format
+        raise UnsupportedCheckpointError(f"these are weights of {owner.system} ({owner.arch}), not {system}")
     if official:
         converted = from_official(form.system, found.tensors, args)
         return Weights(form.system, form.arch, converted.args, converted.state_dict, "official", path)

@@ -6,6 +6,7 @@ Official files are flat state dicts. Our constructor has the official argument n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, list_some, nest
-from facesr_plugin.checkpoints.system_format import SystemFormat
+from facesr_plugin.checkpoints.system_format import SystemFormat, always
 
 CONV_LAYER = (Rule("conv", "conv2d"), Rule("act", "relu.func"), Rule("norm", "norm.norm"))
 _ATTENTION = (
@@ -73,7 +74,7 @@ def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "norm_type": norm_type(state_dict),
         "att_name": _attention_type(state_dict),
         "bottleneck_size": _bottleneck_size(state_dict, halvings),
-        "spectral_norm": any(key.endswith(".weight_orig") for key in state_dict),
+        "spectral_norm": has_spectral_norm(state_dict),
     }
 
 
@@ -165,12 +166,23 @@ def _bottleneck_size(state_dict: Mapping[str, Tensor], halvings: int) -> int:
     return min(_NOMINAL_SIZE, 2 * _NOMINAL_SIZE >> halvings)
 
 
-FORMATS = (
-    SystemFormat(
-        system="sparnet",
-        arch="SPARNet",
-        keys=GENERATOR_KEYS,
-        infer_args=generator_args,
-        exact_args=("res_depth", "spectral_norm"),
-    ),
+def has_spectral_norm(state_dict: Mapping[str, Tensor]) -> bool:
+    """Return whether any weight is divided by its spectral norm."""
+    return any(key.endswith(".weight_orig") for key in state_dict)
+
+
+def _has_no_spectral_norm(state_dict: Mapping[str, Tensor]) -> bool:
+    return not has_spectral_norm(state_dict)
+
+
+_GENERATOR = SystemFormat(
+    system="sparnet",
+    arch="SPARNet",
+    keys=GENERATOR_KEYS,
+    infer_args=generator_args,
+    exact_args=("res_depth", "spectral_norm"),
+    claims=_has_no_spectral_norm,
 )
+# Both systems are one network: spectral norm tells SPARNetHD. Weights whose spectral norm was folded can be of either,
+# and count as SPARNet's unless their record or the caller says otherwise.
+FORMATS = (_GENERATOR, replace(_GENERATOR, system="sparnethd", claims=always))

@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, nest
-from facesr_plugin.checkpoints.sparnet import CONV_LAYER, conv_shape, count_blocks, norm_type, relu_type
+from facesr_plugin.checkpoints.sparnet import (
+    CONV_LAYER,
+    conv_shape,
+    count_blocks,
+    has_spectral_norm,
+    norm_type,
+    relu_type,
+)
 from facesr_plugin.checkpoints.system_format import SystemFormat
 
 _PATCH = nest([Rule("layers.{j}", "model.{j}"), Rule("score", "score_out")], CONV_LAYER)
@@ -37,13 +44,13 @@ def discriminator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_d": num_d,
         "norm_type": norm_type(state_dict),
         "relu_type": relu_type(state_dict),
-        "spectral_norm": any(key.endswith(".weight_orig") for key in state_dict),
+        "spectral_norm": has_spectral_norm(state_dict),
     }
 
 
 FORMATS = (
     SystemFormat(
-        system="sparnet",
+        system="sparnethd",
         arch="SPARNetDiscriminator",
         keys=DISCRIMINATOR_KEYS,
         infer_args=discriminator_args,

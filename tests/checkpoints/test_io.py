@@ -94,7 +94,7 @@ def test_saving_refuses_other_suffixes_and_misfits(tmp_path, state):
         save_weights(tmp_path / "net.bin", weights)
     with pytest.raises(UnsupportedCheckpointError, match="do not fit SPARNet"):
         save_weights(tmp_path / "net.pth", weights._replace(args={**ARGS, "max_ch": 16}))
-    with pytest.raises(ValueError, match="arch must be one of SPARNet, SPARNetDiscriminator"):
+    with pytest.raises(ValueError, match="arch must be one of SPARNet for sparnet"):
         save_weights(tmp_path / "net.pth", weights._replace(arch="DICNet"))
     assert not os.listdir(tmp_path)  # noqa: PTH208
 
@@ -197,9 +197,9 @@ def test_official_files_are_written_as_released(tmp_path):
         ({"format": 0}, "must have system, arch, args and a format number"),
         ({"format": True}, "must have system, arch, args and a format number"),
         ({"format": "1"}, "must have system, arch, args and a format number"),
-        ({"system": "dic"}, "system must be one of sparnet, got 'dic'"),
+        ({"system": "dic"}, "system must be one of sparnet, sparnethd, got 'dic'"),
         ({"system": None}, "must have system, arch and args"),
-        ({"arch": "DICNet"}, "arch must be one of SPARNet, SPARNetDiscriminator for sparnet, got 'DICNet'"),
+        ({"arch": "DICNet"}, "arch must be one of SPARNet for sparnet, got 'DICNet'"),
         ({"args": [1]}, "must have system, arch and args"),
         ({"args": {1: 2}}, "name is no text"),
         ({"args": {}}, "record and its weights disagree.*(missing|other shapes)"),
@@ -271,7 +271,7 @@ def test_loading_refuses_what_is_no_network(save, data, match):
 
 
 def test_loading_refuses_an_unknown_system(save, state):
-    with pytest.raises(ValueError, match="system must be one of sparnet, got 'x'"):
+    with pytest.raises(ValueError, match="system must be one of sparnet, sparnethd, got 'x'"):
         load_weights(save(state), system="x")
 
 

@@ -5,7 +5,15 @@ import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
 from facesr_plugin.archs.sparnet_arch import SPARNet
-from facesr_plugin.checkpoints import UnsupportedCheckpointError, fold_spectral_norm, from_official, to_official
+from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator
+from facesr_plugin.checkpoints import (
+    UnsupportedCheckpointError,
+    fold_spectral_norm,
+    from_official,
+    load_weights,
+    save_weights,
+    to_official,
+)
 from facesr_plugin.checkpoints.detect import _NoFilling, check_weights, format_of
 from facesr_plugin.checkpoints.sparnet import widths
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
@@ -171,3 +179,32 @@ def test_parametrised_names_of_an_official_file_convert():
     assert renamed.keys() != official.keys()
     converted = from_official("sparnet", renamed)
     assert list(to_official("sparnet", converted.state_dict, converted.args)) == list(official)
+
+
+def test_spectral_norm_tells_sparnethd(tmp_path):
+    official = official_state("tiny_in_sn_attn3d")
+    torch.save(official, tmp_path / "hd.pth")
+    loaded = load_weights(tmp_path / "hd.pth")
+    assert (loaded.system, loaded.kind) == ("sparnethd", "official")
+    SPARNet(**loaded.args).load_state_dict(loaded.state_dict, strict=True)
+    with pytest.raises(UnsupportedCheckpointError, match=r"are weights of sparnethd \(SPARNet\), not sparnet"):
+        load_weights(tmp_path / "hd.pth", system="sparnet")
+
+
+def test_folded_weights_are_of_the_system_that_record_or_caller_names(tmp_path):
+    folded = fold_spectral_norm(official_state("tiny_in_sn_attn3d"))
+    torch.save(folded, tmp_path / "folded.pth")
+    assert load_weights(tmp_path / "folded.pth").system == "sparnet"
+    loaded = load_weights(tmp_path / "folded.pth", system="sparnethd")
+    assert loaded.system == "sparnethd"
+    save_weights(tmp_path / "ours.pth", loaded)
+    assert load_weights(tmp_path / "ours.pth").system == "sparnethd"
+
+
+def test_discriminator_is_not_taken_for_a_generator(tmp_path):
+    network = SPARNetDiscriminator(base_ch=4, n_layers=1, num_d=1)
+    torch.save(network.state_dict(), tmp_path / "net_d.pth")
+    loaded = load_weights(tmp_path / "net_d.pth")
+    assert (loaded.system, loaded.arch) == ("sparnethd", "SPARNetDiscriminator")
+    with pytest.raises(UnsupportedCheckpointError, match=r"sparnethd \(SPARNetDiscriminator\), not sparnet"):
+        load_weights(tmp_path / "net_d.pth", system="sparnet")

@@ -24,11 +24,11 @@ def state(**args):
 
 def test_discriminator_conversion_gives_the_official_order_and_is_undone_exactly():
     ours = state(**TINY)
-    official = to_official("sparnet", dict(sorted(ours.items())), TINY)
+    official = to_official("sparnethd", dict(sorted(ours.items())), TINY)
     assert list(official) == [
         f"D_pool.{i}.{layer}.{leaf}" for i in range(2) for layer, leaves in LAYERS.items() for leaf in leaves
     ]
-    converted = from_official("sparnet", official)
+    converted = from_official("sparnethd", official)
     assert converted.arch == "SPARNetDiscriminator"
     assert list(converted.state_dict) == list(ours)
     assert all(converted.state_dict[key] is ours[key] for key in ours)
@@ -45,23 +45,23 @@ def test_discriminator_conversion_gives_the_official_order_and_is_undone_exactly
     ids=str,
 )
 def test_discriminator_arguments_are_found_from_the_shapes(args):
-    found = format_of("sparnet", "SPARNetDiscriminator").infer_args(state(**args))
+    found = format_of("sparnethd", "SPARNetDiscriminator").infer_args(state(**args))
     published = {"input_ch": 3, "base_ch": 64, "max_ch": 512, "n_layers": 4, "num_d": 3}
     assert found == published | {"norm_type": "in", "relu_type": "leakyrelu", "spectral_norm": True} | args
 
 
 def test_discriminator_file_is_recognised(tmp_path):
     network = SPARNetDiscriminator(**TINY)
-    torch.save(to_official("sparnet", network.state_dict(), TINY), tmp_path / "net_D.pth")
+    torch.save(to_official("sparnethd", network.state_dict(), TINY), tmp_path / "net_D.pth")
     loaded = load_weights(tmp_path / "net_D.pth")
     SPARNetDiscriminator(**loaded.args).load_state_dict(loaded.state_dict)
 
 
 def test_discriminator_misfits_are_named():
-    official = to_official("sparnet", state(**TINY), TINY)
+    official = to_official("sparnethd", state(**TINY), TINY)
     del official["D_pool.1.score_out.conv2d.bias"]
     with pytest.raises(UnsupportedCheckpointError, match=r"SPARNetDiscriminator: missing \(1\): scales\.1\.score"):
-        from_official("sparnet", official)
+        from_official("sparnethd", official)
     official = {key.replace("D_pool.0", "D_pool.3"): value for key, value in official.items()}
     with pytest.raises(UnsupportedCheckpointError, match=r"blocks are missing: scales\.0"):
-        from_official("sparnet", official)
+        from_official("sparnethd", official)

@@ -23,7 +23,7 @@ def convert(*arguments):
 def test_convert_goes_to_ours_and_back(tmp_path, official, capsys):
     assert convert(official, tmp_path / "ours.safetensors") == 0
     out = capsys.readouterr().out
-    assert "sparnet SPARNet, 372 tensors (official names): min_ch 10, max_ch 32" in out
+    assert "sparnethd SPARNet, 372 tensors (official names): min_ch 10, max_ch 32" in out
     assert out.count("\n") == 1
     assert convert(tmp_path / "ours.safetensors", tmp_path / "back.pth", "--to", "official") == 0
     back, wanted = torch.load(tmp_path / "back.pth", weights_only=True), official_state("tiny_in_sn_attn3d")
@@ -32,7 +32,7 @@ def test_convert_goes_to_ours_and_back(tmp_path, official, capsys):
 
 
 def test_convert_folds_spectral_norm(tmp_path, official, capsys):
-    assert convert(official, tmp_path / "ours.pth", "--fold-spectral-norm", "--system", "sparnet") == 0
+    assert convert(official, tmp_path / "ours.pth", "--fold-spectral-norm", "--system", "sparnethd") == 0
     assert "spectral norm folded" in capsys.readouterr().out
     loaded = load_weights(tmp_path / "ours.pth")
     assert loaded.args["spectral_norm"] is False
@@ -47,7 +47,7 @@ def test_convert_keeps_what_exists_unless_told(tmp_path, official, capsys):
     assert "Use --overwrite" in capsys.readouterr().err
     assert target.read_bytes() == b"precious"
     assert convert(official, target, "--overwrite") == 0
-    assert load_weights(target).system == "sparnet"
+    assert load_weights(target).system == "sparnethd"
 
 
 def test_convert_replaces_its_own_input(official):
