@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -121,7 +122,8 @@ class Restorer:
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
         dtype = _PRECISIONS[self.precision]
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        autocast = torch.autocast(self.device.type, dtype=dtype) if dtype != torch.float32 else nullcontext()
+        with autocast:  # torch 2.1 refuses float32 even when it is not enabled
             return self.network(images).float()
 
 
