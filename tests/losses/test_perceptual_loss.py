@@ -47,29 +47,31 @@ def reference_features(state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]
     }
 
 
-@pytest.mark.parametrize(("vgg_type", "last", "convolutions"), [("vgg16", 30, 13), ("vgg19", 36, 16)])
-def test_layer_names_have_torchvisions_indices(vgg_type: str, last: int, convolutions: int) -> None:
+@pytest.fixture(params=[("vgg16", "D"), ("vgg19", "E")], ids=["vgg16", "vgg19"])
+def theirs(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
+    """Name and torchvision's convolutional part."""
     from torchvision.models import vgg
 
+    vgg_type, letter = request.param
     with torch.device("meta"):
-        theirs = getattr(vgg, vgg_type)().features
-    names = layer_names(vgg_type)
+        return vgg_type, vgg.make_layers(vgg.cfgs[letter])
+
+
+def test_layer_names_have_torchvisions_indices(theirs: tuple[str, nn.Module]) -> None:
+    vgg_type, features = theirs
     kinds = {"conv": nn.Conv2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
-    assert len(names) == last + 1
-    assert all(isinstance(layer, kinds[name[:4]]) for name, layer in zip(names, theirs, strict=True))
-    assert sum(name.startswith("conv") for name in names) == convolutions
+    for name, layer in zip(layer_names(vgg_type), features, strict=True):
+        assert isinstance(layer, kinds[name[:4]]), name
 
 
-@pytest.mark.parametrize("vgg_type", ["vgg16", "vgg19"])
-def test_features_have_torchvisions_keys_and_shapes(vgg_type: str) -> None:
-    from torchvision.models import vgg
-
+def test_features_have_torchvisions_keys_and_shapes(theirs: tuple[str, nn.Module]) -> None:
+    vgg_type, features = theirs
     with torch.device("meta"):
-        theirs = getattr(vgg, vgg_type)().features.state_dict()
-        ours = VGGFeatures(vgg_type, [layer_names(vgg_type)[-1]]).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {
-        f"features.{key}": value.shape for key, value in theirs.items()
+        ours = VGGFeatures(vgg_type, [layer_names(vgg_type)[-1]])
+    assert {key: value.shape for key, value in ours.features.state_dict().items()} == {
+        key: value.shape for key, value in features.state_dict().items()
     }
+    assert all(key.startswith("features.") for key in ours.state_dict())
 
 
 def test_defaults_are_sparnethds() -> None:
