@@ -11,8 +11,8 @@ from facesr_plugin.archs.sparnet_arch import AttentionHourglass, FaceAttentionUn
 from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import from_official, to_official
-from facesr_plugin.checkpoints.keymap import KeyMap, Rule, nest
 from facesr_plugin.checkpoints.sparnet import GENERATOR_KEYS
+from facesr_plugin.checkpoints.sparnet_discriminator import DISCRIMINATOR_KEYS
 from facesr_plugin.data.transforms import ZoomDraw, make_lq, zoom
 from facesr_plugin.metrics.image_metric import psnr
 from facesr_plugin.ops.color import luma_truncated
@@ -21,13 +21,11 @@ from facesr_plugin.ops.resize import resize_pil
 from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from parity.recipes import assignments, count_rounds, evaluate, take_slice
 from parity.sparnet_data import degradation_ops
+from parity.sparnet_losses import feature_matching, gan
 from parity.sparnet_perceptual import perceptual
 from parity.weights import fill_official
 
 CARD = get_card("sparnet")
-_CONV = (Rule("conv", "conv2d"), Rule("act", "relu.func"), Rule("norm", "norm.norm"))
-_LAYERS = (Rule("scales.{i}.layers.{j}", "D_pool.{i}.model.{j}"), Rule("scales.{i}.score", "D_pool.{i}.score_out"))
-DISCRIMINATOR_KEYS = KeyMap(nest(_LAYERS, _CONV))
 _DISCRIMINATOR_ARGS = {"num_D": "num_d"}
 
 
@@ -308,5 +306,7 @@ FAMILIES_BY_PREFIX = {
     "metric_": metric,
     "data_lr_pairs": lr_pairs,
     "degradation_ops": degradation_ops,
+    "loss_feature_matching": feature_matching,
+    "loss_gan": gan,
     "loss_perceptual": perceptual,
 }

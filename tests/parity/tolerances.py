@@ -19,6 +19,8 @@ TOLERANCES = {
     "exact": Limit(0.0, relative=False),
     "data": Limit(0.0, relative=False),
     "metric": Limit(1e-6, relative=False),
+    "loss.gan": Limit(1e-6, relative=False),
+    "loss.feature_matching": Limit(1e-6),
     "perceptual.loss": Limit(1e-5),
     "perceptual.feature": Limit(1e-4, relative=False),  # of arrays divided by their deviation
     "perceptual.gradient": Limit(1e-3),
