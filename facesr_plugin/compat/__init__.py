@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from _facesr_autoload import compat_enabled
-from facesr_plugin.compat import launch, lmdb_reopen, lmdb_writer, loader, resume, torchvision_alias
+from facesr_plugin.compat import jpg_quality, launch, lmdb_reopen, lmdb_writer, loader, resume, torchvision_alias
 from facesr_plugin.compat.patch import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -22,6 +22,7 @@ PATCHES: tuple[Patch, ...] = (
     loader.WORKER_INIT,
     lmdb_reopen.LMDB_REOPEN,
     lmdb_writer.LMDB_WRITER,
+    jpg_quality.JPG_QUALITY,
 )
 
 logger = logging.getLogger("basicsr.facesr")
