@@ -8,11 +8,13 @@ spectral norm is a convolution class of its own, which can be copied and pickled
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from facesr_plugin.ops.backends import choose_backend
 from facesr_plugin.ops.fused import fused_leaky_relu
@@ -153,6 +155,8 @@ class SpectralConv2d(ScaledConv2d):
     the released training) and used as they are in eval mode. Arguments as for :class:`ScaledConv2d`.
     """
 
+    recomputing = False  # whether a forward is repeated for its gradients: u and v are then those of the first time
+
     def __init__(self, in_ch: int, out_ch: int, *, scale: str = "none", bias: bool = True, pad: bool = True) -> None:
         super().__init__(in_ch, out_ch, scale=scale, bias=bias, pad=pad)
         weight = self.weight
@@ -169,15 +173,17 @@ class SpectralConv2d(ScaledConv2d):
         """Return the weight in use; in train mode this refines ``weight_u`` and ``weight_v`` once."""
         matrix = self.weight_orig.flatten(1)
         with torch.autocast(matrix.device.type, enabled=False):
-            if self.training:
-                self._iterate(matrix.detach())
+            if self.training and not self.recomputing:
+                self.refine()
             # copies: a second forward before the backward must not change what autograd saved
             u, v = self.weight_u.clone(), self.weight_v.clone()
             sigma = torch.dot(u, torch.mv(matrix, v))
         return self.weight_orig / sigma
 
     @torch.no_grad()
-    def _iterate(self, matrix: Tensor) -> None:
+    def refine(self) -> None:
+        """Bring ``weight_u`` and ``weight_v`` closer to the singular vectors by one power iteration."""
+        matrix = self.weight_orig.flatten(1)
         self.weight_v.copy_(F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=1e-12))
         self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=1e-12))
 
@@ -206,6 +212,39 @@ class ConvLayer(nn.Module):
         if self.bias_meets_act and choose_backend(x) != "torch":
             return fused_leaky_relu(self.conv(x, add_bias=False), self.conv.bias, self.act.negative_slope)
         return self.act(self.norm(self.conv(x)))
+
+
+def refine_spectral_norm(network: nn.Module) -> None:
+    """Refine the vectors of every SpectralConv2d once, as a forward in train mode does."""
+    for module in network.modules():
+        if isinstance(module, SpectralConv2d):
+            module.refine()
+
+
+class _Recomputing:
+    """Context in which the spectral norms of a block keep their vectors; it can be entered again."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self._layers = [module for module in block.modules() if isinstance(module, SpectralConv2d)]
+
+    def __enter__(self) -> None:
+        self._set(True)
+
+    def __exit__(self, *_exception: object) -> None:
+        self._set(False)
+
+    def _set(self, recomputing: bool) -> None:
+        for layer in self._layers:
+            layer.recomputing = recomputing
+
+
+def run_checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    """Run a block without keeping its features; the backward computes them again, with the same result.
+
+    The block must have no BatchNorm (the second forward would move its statistics again), and no other forward of it
+    in train mode may come before the backward.
+    """
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _Recomputing(block)))
 
 
 @torch.no_grad()

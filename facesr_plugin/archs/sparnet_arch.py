@@ -15,7 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import ACTIVATIONS, NORMS, ConvLayer, LayerStyle, check_int, choose, init_weights
+from facesr_plugin.archs.arch_util import (
+    ACTIVATIONS,
+    NORMS,
+    ConvLayer,
+    LayerStyle,
+    check_int,
+    choose,
+    init_weights,
+    run_checkpointed,
+)
 from facesr_plugin.registry import ARCH_REGISTRY
 
 ATTENTIONS = ("spar", "spar3d")
@@ -130,6 +139,13 @@ def _check_sizes(sizes: dict[str, int]) -> None:
             raise ValueError(f"{small} must be at most {large} ({sizes[large]}), got {sizes[small]}")
 
 
+def _check_checkpointing(checkpointing: bool, norm: str) -> None:
+    if not isinstance(checkpointing, bool):
+        raise TypeError(f"checkpointing must be true or false, got {checkpointing!r}")
+    if checkpointing and norm == "bn":
+        raise ValueError("checkpointing must be false for norm_type 'bn', whose statistics would move twice, got True")
+
+
 def _limit(value: int, least: int, most: int) -> int:
     return min(max(value, least), most)
 
@@ -160,10 +176,12 @@ class SPARNet(nn.Module):
         att_name: ``spar`` (one map per block) or ``spar3d`` (one per channel).
         bottleneck_size: Side of the smallest attention features for an ``in_size`` of 128.
         spectral_norm: Divide every convolution's weight by its spectral norm.
+        checkpointing: In training, compute the features of each block again in the backward instead of keeping them:
+            less memory, one more forward. Not with ``bn``.
 
     Raises:
-        TypeError: If a size is not an int or ``spectral_norm`` not a bool.
-        ValueError: If a value is out of range or the sizes contradict each other.
+        TypeError: If a size is not an int, or ``spectral_norm`` or ``checkpointing`` not a bool.
+        ValueError: If a value is out of range or the values contradict each other.
     """
 
     def __init__(
@@ -180,6 +198,7 @@ class SPARNet(nn.Module):
         att_name: str = "spar",
         bottleneck_size: int = 4,
         spectral_norm: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"min_ch": min_ch, "max_ch": max_ch, "in_size": in_size, "out_size": out_size}
@@ -187,8 +206,10 @@ class SPARNet(nn.Module):
         _check_sizes(sizes)
         plan = _plan(**sizes)
         style = LayerStyle.from_names(norm_type, relu_type, spectral_norm)
+        _check_checkpointing(checkpointing, style.norm)
         unit = partial(FaceAttentionUnit, style=style, attention=choose("att_name", att_name, ATTENTIONS))
         self.out_size = out_size
+        self.checkpointing = checkpointing
         self.min_size = 2 ** (plan.depth + 1) + 1  # reflection padding needs two pixels in the innermost features
         inner = plan.depth - len(plan.down) + 2  # all hourglasses end at the same size
         self.encoder = nn.Sequential(
@@ -222,4 +243,9 @@ class SPARNet(nn.Module):
                 f"lq must be at least {self.min_size}x{self.min_size}, got {lq.shape[2]}x{lq.shape[3]}. "
                 f"Upsample a small face to the output size first (bicubic, {self.out_size}x{self.out_size})."
             )
-        return self.tail(self.decoder(self.body(self.encoder(lq))))
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return self.tail(self.decoder(self.body(self.encoder(lq))))
+        feat = lq
+        for block in (*self.encoder, *self.body, *self.decoder):
+            feat = run_checkpointed(block, feat)
+        return self.tail(feat)

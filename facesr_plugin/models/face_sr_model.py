@@ -9,6 +9,8 @@ iteration, atomic checkpoints that describe themselves, and exact resume.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +23,7 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from facesr_plugin.archs.arch_util import check_int, refine_spectral_norm
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.models import training_state
@@ -35,15 +38,20 @@ class FaceSRModel(SRModel):
     """Train, validate and test one generator.
 
     Args:
-        opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``, ``scheduler``
-            (none: constant learning rate) and one ``<name>_opt`` section per loss.
+        opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``,
+            ``scheduler`` (none: constant learning rate), ``accumulate`` (compute gradients in that many equal parts of
+            the batch, one after the other: less memory, same step except for BatchNorm; default 1) and one
+            ``<name>_opt`` section per loss.
 
     Raises:
-        ValueError: If ``train`` has an unknown key or no loss.
+        ValueError: If ``train`` has an unknown key or no loss, or ``accumulate`` is less than 1.
     """
 
     system: ClassVar[str] = ""
-    train_keys: ClassVar[frozenset[str]] = frozenset({"total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler"})
+    train_keys: ClassVar[frozenset[str]] = frozenset(
+        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "optim_g", "scheduler"}
+    )
+    batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
 
     def __init__(self, opt: dict[str, Any]) -> None:
         opt = deepcopy(opt)  # BasicSR pops `type` out of the sections it reads
@@ -80,6 +88,8 @@ class FaceSRModel(SRModel):
         """Build the moving average, the criteria and the optimisers."""
         self.net_g.train()
         train_opt = self.opt["train"]
+        self.accumulate = train_opt.get("accumulate", 1)
+        check_int("train.accumulate", self.accumulate, least=1)
         self.ema_decay = train_opt.get("ema_decay") or 0
         if self.ema_decay > 0:
             self._init_ema()
@@ -107,7 +117,7 @@ class FaceSRModel(SRModel):
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
         if optim_type not in OPTIMIZERS:
-            raise ValueError(f"optim_g.type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
+            raise ValueError(f"optimizer type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
         return OPTIMIZERS[optim_type](params, lr, **settings)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -130,17 +140,77 @@ class FaceSRModel(SRModel):
             self.gt = normalise(gt.to(self.device, non_blocking=True), self.card)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step of the generator."""
+        """One iteration on the batch of ``feed_data``."""
         training_state.seed_iteration(self.opt["manual_seed"], self.opt["rank"], current_iter)
+        self._losses = self.train_on_batch()
+        POSITION.samples += len(self.lq)
+
+    def train_on_batch(self) -> dict[str, Tensor]:
+        """One step of the generator; returns what is logged."""
+        losses = self.generator_gradients()
+        self.update_generator()
+        return losses
+
+    def generator_gradients(self) -> dict[str, Tensor]:
+        """Compute the generator's gradients; afterwards ``self.output`` is the whole result, without its graph."""
+        outputs = []
+
+        def losses() -> dict[str, Tensor]:
+            self.output = self.predict(self.net_g)
+            outputs.append(self.output.detach())
+            return self.generator_losses()
+
         self.optimizer_g.zero_grad(set_to_none=True)
-        self.output = self.predict(self.net_g)
-        losses = self.generator_losses()
-        sum(losses.values()).backward()
+        logged = self.backward(self.net_g, losses, "l_g_", self.batch_fields)
+        self.output = torch.cat(outputs)
+        return logged
+
+    def update_generator(self) -> None:
+        """Step the generator, then its moving average."""
         self.optimizer_g.step()
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
-        self._losses = OrderedDict((f"l_g_{name}", value.detach()) for name, value in losses.items())
-        POSITION.samples += len(self.lq)
+
+    def backward(
+        self, net: nn.Module, losses: Callable[[], dict[str, Tensor]], prefix: str, fields: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Add the gradients of the mean loss over the batch to ``net``, in ``train.accumulate`` parts.
+
+        Args:
+            net: Whose gradients are wanted; ranks exchange them in the last part only.
+            losses: Gives the terms of the part of the batch that is in ``fields`` when it is called.
+            prefix: Of the terms' names in the log.
+            fields: Attributes that hold the batch.
+
+        Returns:
+            The terms' means without graph, by prefixed name.
+
+        Raises:
+            ValueError: If the batch cannot be divided equally.
+        """
+        totals: dict[str, Tensor] = OrderedDict()
+        for part in self._parts(fields):
+            waits = isinstance(net, DistributedDataParallel) and part < self.accumulate
+            with net.no_sync() if waits else nullcontext():
+                terms = losses()
+                (sum(terms.values()) / self.accumulate).backward()
+            for name, value in terms.items():
+                totals[prefix + name] = totals.get(prefix + name, 0) + value.detach() / self.accumulate
+        return totals
+
+    def _parts(self, fields: Sequence[str]) -> Iterator[int]:
+        """Put one part of the batch after the other into ``fields``, then the whole one again; count from 1."""
+        whole = {name: getattr(self, name) for name in fields}
+        size = len(next(iter(whole.values())))
+        if size % self.accumulate:
+            raise ValueError(
+                f"batch_size_per_gpu must be a multiple of train.accumulate ({self.accumulate}), got {size}"
+            )
+        chunks = {name: value.chunk(self.accumulate) for name, value in whole.items()}
+        for part in range(self.accumulate):
+            vars(self).update({name: values[part] for name, values in chunks.items()})
+            yield part + 1
+        vars(self).update(whole)
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last iteration, averaged over ranks; the only place that waits for the device."""
@@ -151,7 +221,9 @@ class FaceSRModel(SRModel):
     def model_ema(self, decay: float = 0.999) -> None:
         """Move the average: ``ema := decay * ema + (1 - decay) * net_g`` for parameters and floating-point buffers.
 
-        Integer buffers are copied. BasicSR's own version leaves buffers out, so BatchNorm statistics never move.
+        Integer buffers are copied, and the averaged vectors of spectral norm refined once, so that they stay those of
+        the averaged weights. BasicSR's own version leaves buffers out: BatchNorm statistics never move, and with
+        spectral norm the output explodes.
         """
         source = self.get_bare_model(self.net_g).state_dict()
         target = self.net_g_ema.state_dict()
@@ -159,6 +231,7 @@ class FaceSRModel(SRModel):
         torch._foreach_lerp_([target[key] for key in floating], [source[key] for key in floating], 1 - decay)
         for key in target.keys() - set(floating):
             target[key].copy_(source[key])
+        refine_spectral_norm(self.net_g_ema)
 
     # Validation and test
 

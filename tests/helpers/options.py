@@ -36,3 +36,23 @@ def model_options(folder: Path, **train: Any) -> dict[str, Any]:
             **train,
         },
     }
+
+
+def hd_model_options(folder: Path, **train: Any) -> dict[str, Any]:
+    """Options of a tiny SPARNetHD run, without perceptual loss (it needs VGG's weights)."""
+    options = model_options(
+        folder,
+        **{
+            "ema_decay": 0.9,
+            "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.5, 0.99]},
+            "optim_d": {"type": "Adam", "lr": 4e-3, "betas": [0.5, 0.99]},
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 10.0, "reduction": "mean"},
+            "feature_matching_opt": {"type": "SPARNetFeatureMatchingLoss", "loss_weight": 1.0},
+            "gan_opt": {"type": "SPARNetGANLoss", "gan_type": "hinge", "loss_weight": 1.0},
+            **train,
+        },
+    )
+    options["model_type"] = "SPARNetHDModel"
+    options["network_g"] |= {"norm_type": "in", "spectral_norm": True}
+    options["network_d"] = {"type": "SPARNetDiscriminator", "base_ch": 4, "n_layers": 1, "num_d": 2}
+    return options

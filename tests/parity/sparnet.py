@@ -10,7 +10,7 @@ from facesr_plugin.archs.arch_util import LayerStyle
 from facesr_plugin.archs.sparnet_arch import AttentionHourglass, FaceAttentionUnit
 from facesr_plugin.archs.sparnet_discriminator_arch import SPARNetDiscriminator
 from facesr_plugin.cards import get_card
-from facesr_plugin.checkpoints import from_official, to_official
+from facesr_plugin.checkpoints import from_official
 from facesr_plugin.checkpoints.sparnet import GENERATOR_KEYS
 from facesr_plugin.checkpoints.sparnet_discriminator import DISCRIMINATOR_KEYS
 from facesr_plugin.data.transforms import ZoomDraw, make_lq, zoom
@@ -23,6 +23,7 @@ from parity.recipes import assignments, count_rounds, evaluate, take_slice
 from parity.sparnet_data import degradation_ops
 from parity.sparnet_losses import feature_matching, gan
 from parity.sparnet_perceptual import perceptual
+from parity.sparnet_train import train_step, train_step_hd
 from parity.weights import fill_official
 
 CARD = get_card("sparnet")
@@ -173,58 +174,6 @@ def _check_after(case, module, prefix="", keys=GENERATOR_KEYS):
             case.check_array(name, state[key.removeprefix(prefix.replace("att_func", "attention"))], "network")
 
 
-# Training
-
-
-def train_step(case):
-    """Pixel-loss iterations through the registered model."""
-    from helpers.training import build_model  # BasicSR
-
-    meta = case.meta
-    if meta["hyper"].get("loss") != "mean |sr - hr|":
-        raise ValueError(f"hyper.loss must be mean |sr - hr|, got {meta['hyper'].get('loss')!r}")
-    optimiser = {"type": "Adam", "lr": meta["hyper"]["lr"], "betas": meta["hyper"]["betas"]}
-    losses = {"pixel_opt": {"type": "L1Loss", "loss_weight": 1.0}}
-    args = {**meta["generator"], "spectral_norm": _has_spectral_norm(case)}
-    model = build_model("SPARNetModel", {"type": "SPARNet", **args}, {"optim_g": optimiser, **losses})
-    for name in ("lr", "betas"):  # three steps hardly show beta2
-        case.check(f"optimiser's {name}", model.optimizer_g.defaults[name], meta["hyper"][name], "exact")
-    shapes = {key: value.shape for key, value in to_official(case.system, model.net_g.state_dict(), args).items()}
-    filled = fill_official(shapes.items(), seed=int(re.search(r"seed (\d+)", meta["fill"])[1]), rounds=_rounds(case))
-    model.net_g.load_state_dict(from_official(case.system, filled, args).state_dict)
-    inputs = assignments(meta["inputs"], {})
-    lq, gt = (torch.from_numpy(inputs[name]) for name in ("lr", "hr"))
-    model.feed_data({"lq": (lq + 1) / 2, "gt": (gt + 1) / 2})
-    for step in meta["steps"]:
-        model.optimize_parameters(step["step"])
-        _check_step(case, model, step)
-    state = to_official(case.system, model.net_g.state_dict(), args)
-    for name, norm in [*meta["final_param_norms"], *meta["final_buffer_norms"]]:
-        case.check(f"final norm of {name}", state[name].double().norm(), norm, "train_step.param_norm")
-    model.net_g.eval()
-    with torch.no_grad():
-        case.check_array("final_eval", model.net_g(model.lq)[:, :, ::2, ::2], "train_step.final")
-
-
-def _check_step(case, model, step):
-    number = step["step"]
-    limit = min(number, 3)
-    case.check(f"l_pix.{number}", model.get_current_log()["l_g_pixel"], step["l_pix"], f"train_step.loss.{limit}")
-    norms = {name: value.grad.double().norm() for name, value in model.net_g.named_parameters()}
-    total = torch.stack(list(norms.values())).norm()
-    case.check(f"grad_norm.{number}", total, step["grad_norm"], f"train_step.grad_norm.{limit}")
-    for name, norm in GENERATOR_KEYS.to_ours(dict(step.get("grad_norms", []))).items():
-        if norm >= 1e-4 * step["grad_norm"]:  # below that it is rounding noise
-            case.check(f"grad_norm.{number} of {name}", norms[name], norm, f"train_step.grad_norm.{limit}")
-    if f"sr.{number}" in case.arrays:
-        family = "train_step.first" if number == 1 else "train_step.final"
-        case.check_array(f"sr.{number}", model.output.detach()[:, :, ::2, ::2], family)
-    state = model.net_g.state_dict()
-    for name in [name for name in case.arrays if name.startswith(f"after{number}.")]:
-        (key,) = GENERATOR_KEYS.to_ours({name.partition(".")[2]: None})
-        case.check_array(name, state[key], "train_step.first" if number == 1 else "train_step.final")
-
-
 # Images
 
 
@@ -302,6 +251,7 @@ FAMILIES_BY_NETWORK = {
 }
 FAMILIES_BY_PREFIX = {
     "train_step": train_step,
+    "train_step_hd": train_step_hd,
     "tensor_to_image": tensor_to_image,
     "metric_": metric,
     "data_lr_pairs": lr_pairs,

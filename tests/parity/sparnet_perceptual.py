@@ -35,9 +35,14 @@ def perceptual(case):
 
 
 def _build_loss(meta):
-    with torch.device("meta"):
-        shapes = {key: value.shape for key, value in VGGFeatures("vgg19", SPARNETHD_LAYERS).state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vgg19.pth"
-        torch.save(fill_official(shapes.items(), seed=meta["seed"], gain=meta["gain"]), path)
+        write_vgg(path, meta["seed"], meta["gain"])
         return FacePerceptualLoss(weights=path)
+
+
+def write_vgg(path, seed, gain):
+    """Write filled weights of VGG19 up to the deepest layer of the loss."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in VGGFeatures("vgg19", SPARNETHD_LAYERS).state_dict().items()}
+    torch.save(fill_official(shapes.items(), seed=seed, gain=gain), path)

@@ -1,0 +1,102 @@
+"""The base of systems that train their generator against a discriminator, on ``FaceSRModel``.
+
+It adds to the base: the network ``net_d`` with its optimiser and files, and the order of one iteration. A system says
+what each side's adversarial terms are (``adversarial_losses``, ``discriminator_losses``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from basicsr.archs import build_network
+from torch import Tensor
+
+from facesr_plugin.models.face_sr_model import FaceSRModel
+
+
+class FaceSRGANModel(FaceSRModel):
+    """Train a generator and a discriminator in turns, on the same batch.
+
+    The generator goes first, against a discriminator that stands still and gets no gradients. Then the discriminator
+    learns from the ground truth and from the result of before the generator's step, by forwards of its own: two graphs
+    are never in memory together.
+
+    Args:
+        opt: BasicSR's options; training needs ``network_d``, ``train.optim_d`` and ``train.gan_opt`` as well.
+
+    Raises:
+        ValueError: As ``FaceSRModel``; if one of these is missing.
+    """
+
+    train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"optim_d"}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        if opt["is_train"]:
+            for where, name in ((opt, "network_d"), (opt["train"], "optim_d"), (opt["train"], "gan_opt")):
+                if not where.get(name):
+                    raise ValueError(f"{name} must be in the options of a training with a discriminator, got none")
+        super().__init__(opt)
+
+    # What a system says
+
+    def adversarial_losses(self) -> dict[str, Tensor]:
+        """Weighted terms of the generator, by name, that need ``self.net_d``."""
+        raise NotImplementedError
+
+    def discriminator_losses(self) -> dict[str, Tensor]:
+        """Weighted terms of the discriminator on ``self.gt`` and ``self.output``, logged as ``l_d_<name>``."""
+        raise NotImplementedError
+
+    # Set-up
+
+    def init_training_settings(self) -> None:
+        """Build the discriminator, then all that the base builds; ``gan_opt`` becomes ``self.gan``."""
+        self.net_d = self.model_to_device(build_network(self.opt["network_d"]))
+        self.print_network(self.net_d)
+        path = self.opt["path"]
+        if path.get("pretrain_network_d") is not None:
+            strict = path.get("strict_load_d", True)
+            self.load_network(self.net_d, path["pretrain_network_d"], strict, path.get("param_key_d", "params"))
+        self.net_d.train()
+        super().init_training_settings()
+        self.gan = self.criteria.pop("gan")
+
+    def setup_optimizers(self) -> None:
+        """Build both optimisers, in BasicSR's order: generator, discriminator."""
+        super().setup_optimizers()
+        settings = dict(self.opt["train"]["optim_d"])
+        self.optimizer_d = self.get_optimizer(settings.pop("type"), self.net_d.parameters(), **settings)
+        self.optimizers.append(self.optimizer_d)
+
+    # One iteration
+
+    def generator_losses(self) -> dict[str, Tensor]:
+        """The terms on (sr, gt), then the adversarial ones."""
+        return {**super().generator_losses(), **self.adversarial_losses()}
+
+    def train_on_batch(self) -> dict[str, Tensor]:
+        """One step of the generator, then one of the discriminator."""
+        with self._frozen_discriminator():
+            losses = self.generator_gradients()
+        self.update_generator()
+        self.optimizer_d.zero_grad(set_to_none=True)
+        losses |= self.backward(self.net_d, self.discriminator_losses, "l_d_", ("gt", "output"))
+        self.optimizer_d.step()
+        return losses
+
+    @contextmanager
+    def _frozen_discriminator(self) -> Iterator[None]:
+        self.net_d.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self.net_d.requires_grad_(True)
+
+    # Files
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write both networks, then the state, so that a state never lacks its networks."""
+        self.save_network(self.net_d, "net_d", current_iter)
+        super().save(epoch, current_iter)
