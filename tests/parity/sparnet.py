@@ -20,6 +20,7 @@ from facesr_plugin.ops.protocol import prepare_input, quantise, to_float
 from facesr_plugin.ops.resize import resize_pil
 from facesr_plugin.registry import ARCH_REGISTRY, METRIC_REGISTRY
 from parity.recipes import assignments, count_rounds, evaluate, take_slice
+from parity.sparnet_align import align_paste
 from parity.sparnet_data import degradation_ops
 from parity.sparnet_losses import feature_matching, gan
 from parity.sparnet_perceptual import perceptual
@@ -252,6 +253,7 @@ FAMILIES_BY_NETWORK = {
 FAMILIES_BY_PREFIX = {
     "train_step": train_step,
     "train_step_hd": train_step_hd,
+    "align_paste": align_paste,
     "tensor_to_image": tensor_to_image,
     "metric_": metric,
     "data_lr_pairs": lr_pairs,
