@@ -32,7 +32,7 @@ def clean_env(**changes: str) -> dict[str, str]:
 
 
 def run(
-    command: Sequence[str | os.PathLike], *, cwd: Path, timeout: float = 120, check: bool = True, **env: str
+    command: Sequence[str | os.PathLike], *, cwd: Path, timeout: float = 300, check: bool = True, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in ``clean_env(**env)``; with ``check`` a failure shows the whole output."""
     words = [str(word) for word in command]
@@ -60,7 +60,7 @@ class ChildEnv:
         (site / "zz_shared.pth").write_text(f"{shared}\n")
         return cls(root, python, site)
 
-    def pip(self, *arguments: str | os.PathLike, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def pip(self, *arguments: str | os.PathLike, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run the parent's pip on this environment."""
         return run([sys.executable, "-m", "pip", "--python", self.python, *arguments], cwd=self.root, timeout=timeout)
 
