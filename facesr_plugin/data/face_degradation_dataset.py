@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data import transforms
@@ -35,6 +36,7 @@ class FaceDegradationOptions(FaceOptions):
         degradations: What happens to ``lq``, in order; see ``data/degradation.py``.
         grey_prob: How often a sample is made grey, ``gt`` and ``lq``.
         validation_seed: Of the random draws outside of the phase ``train``.
+        degrade_on: ``worker``: the sample has ``lq``; ``device``: the model makes it, in batch (phase ``train`` only).
     """
 
     type: Literal["FaceDegradationDataset"]
@@ -42,11 +44,14 @@ class FaceDegradationOptions(FaceOptions):
     system: str = "sparnethd"
     grey_prob: float = 0.3
     validation_seed: int = 0
+    degrade_on: Literal["worker", "device"] = "worker"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.scale not in (None, 1):
             raise ValueError(f"scale must be 1: lq is as large as gt, got {self.scale}. Set it at the top of the file.")
+        if self.degrade_on == "device" and self.phase != "train":
+            raise ValueError(f"degrade_on must be worker in the phase {self.phase}, got device. Remove it there.")
         if not 0 <= self.grey_prob <= 1:
             raise ValueError(f"grey_prob must be from 0 to 1, got {self.grey_prob}")
 
@@ -70,7 +75,7 @@ class FaceDegradationDataset(FaceDataset):
     """Pairs of degraded and original face, both of the card's ``gt_size``.
 
     A sample is ``{"lq", "gt", "lq_path", "gt_path"}``: ``lq`` and ``gt`` are ``(3, H, H)`` float32 RGB in [0, 1]
-    (bytes / 255).
+    (bytes / 255). With ``degrade_on: device`` it has ``"degradation_seed"``, ``(3)`` int64, instead of ``lq``.
 
     Args:
         opt: Section of the option file; see ``FaceDegradationOptions``.
@@ -104,12 +109,15 @@ class FaceDegradationDataset(FaceDataset):
         """
         self.limit_threads()
         key = self.keys[index]
-        draw = draw_sample(self._seed_of_sample(key, index), self.options.grey_prob, self._degradations)
+        seed = self._seed_of_sample(key, index)
+        draw = draw_sample(seed, self.options.grey_prob, self._degradations)
         gt = self._read_gt(key)
         gt = to_grey(gt) if draw.grey else gt
         path = self.gt_source.path(key)
-        lq = degrade(gt, draw.operations)
-        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": path, "gt_path": path}
+        sample = {"gt": to_tensor(gt), "lq_path": path, "gt_path": path}
+        if self.options.degrade_on == "device":
+            return {**sample, "degradation_seed": torch.tensor(seed, dtype=torch.int64)}
+        return {**sample, "lq": to_tensor(degrade(gt, draw.operations))}
 
     def _seed_of_sample(self, key: str, index: int) -> tuple[int, int, int]:
         if self.options.phase == "train":

@@ -26,6 +26,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from facesr_plugin.archs.arch_util import check_int, refine_spectral_norm
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import load_weights
+from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.option_file import check_keys
@@ -132,12 +133,22 @@ class FaceSRModel(SRModel):
     # One iteration
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch: ``lq`` and, except for a plain test, ``gt``; RGB in [0, 1]."""
-        gt = data.get("gt")
-        size = None if gt is None else tuple(gt.shape[-2:])
-        self.lq = prepare_input(data["lq"].to(self.device, non_blocking=True), self.card, size)
+        """Take a batch: ``lq`` and, except for a plain test, ``gt``; RGB in [0, 1].
+
+        A batch with ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
+        """
+        batch = {name: data[name].to(self.device, non_blocking=True) for name in ("lq", "gt") if name in data}
+        gt = batch.get("gt")
+        if "degradation_seed" in data:
+            batch["lq"] = self._degrade(gt, data["degradation_seed"])
+        self.lq = prepare_input(batch["lq"], self.card, None if gt is None else tuple(gt.shape[-2:]))
         if gt is not None:
-            self.gt = normalise(gt.to(self.device, non_blocking=True), self.card)
+            self.gt = normalise(gt, self.card)
+
+    def _degrade(self, gt: Tensor, seeds: Tensor) -> Tensor:
+        if not hasattr(self, "_degrader"):
+            self._degrader = DeviceDegrader(self.opt["datasets"]["train"])
+        return self._degrader(gt, seeds)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration on the batch of ``feed_data``."""
