@@ -78,5 +78,7 @@ def same(one: Any, other: Any) -> bool:
 
 def differences(one: Path, other: Path, iteration: int) -> list[str]:
     """Names of the files of two experiments' last checkpoints that do not hold the same; empty if all do."""
-    names = [f"models/net_g_{iteration}.pth", "models/net_g_latest.pth", f"training_states/{iteration}.state"]
+    nets = {path.name.split("_")[1] for path in (one / "models").iterdir()}
+    names = [f"models/net_{net}_{place}.pth" for net in sorted(nets) for place in (iteration, "latest")]
+    names.append(f"training_states/{iteration}.state")
     return [name for name in names if not same(read_checkpoint(one / name), read_checkpoint(other / name))]
