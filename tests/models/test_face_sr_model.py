@@ -172,3 +172,16 @@ def test_options_given_are_not_changed(tmp_path: Path) -> None:
     options = model_options(tmp_path)
     build_model(options)
     assert options == model_options(tmp_path)
+
+
+def test_channels_last_trains_the_same_network(tmp_path: Path) -> None:
+    plain, fast = (build_model(model_options(tmp_path, channels_last=last)) for last in (False, True))
+    fast.net_g.load_state_dict(plain.net_g.state_dict())
+    for model in (plain, fast):
+        step(model, 1)
+    assert fast.lq.is_contiguous(memory_format=torch.channels_last)
+    assert fast.net_g.tail.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(fast.output, plain.output, atol=1e-5, rtol=1e-4)
+    fast.save(0, 1)
+    stored = read_checkpoint(tmp_path / "models/net_g_1.pth")["params"]["tail.conv.weight"]
+    assert stored.is_contiguous()
