@@ -21,6 +21,12 @@ the images that the lists name; others are left out.
 A run that was stopped, even killed, continues when the same command is given again. Images that cannot be used are
 listed in OUT/skipped.txt, and the exit status is 1."""
 
+_FFHQ = """\
+Write faces that are aligned as FFHQ's into an LMDB: eyes, nose tip and mouth corners of --landmarks (5 or 68 points)
+are brought to the FFHQ template. FFHQ itself and other aligned squares are only resized, with --aligned.
+
+Lists, keys, skipped images and interrupted runs: as facesr prepare faces."""
+
 _SYNTHETIC = """\
 Draw faces with exact 68-point landmarks: no download, no photograph of a real person. OUT is a folder of PNG files
 with landmarks.npz, or X.lmdb with landmarks.npz inside. With --val M there are N faces for training and M others:
@@ -33,16 +39,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("prepare", help="make training data", description="Make training data.")
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     _add_faces(kinds)
+    _add_ffhq(kinds)
     _add_synthetic(kinds)
 
 
 def _add_faces(kinds: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = kinds.add_parser("faces", help="images to LMDB", description=_FACES, formatter_class=raw)
-    parser.add_argument(
-        "source", metavar="IN", type=Path, help="folder, .zip, or .txt list of images (JPEG, PNG, WebP)"
-    )
-    parser.add_argument("--out", metavar="X.lmdb", type=Path, required=True, help="LMDB to write")
+    _add_paths(parser)
     parser.add_argument("--size", type=positive_int, default=128, metavar="S", help="side in pixels (default: 128)")
     parser.add_argument(
         "--crop",
@@ -53,6 +57,24 @@ def _add_faces(kinds: Any) -> None:
         "MARGIN (such as 0.3) at each end (default: none)",
     )
     parser.add_argument("--kernel", choices=["bicubic", "bilinear"], default="bicubic", help="(default: bicubic)")
+    parser.set_defaults(func=run_faces)
+
+
+def _add_ffhq(kinds: Any) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = kinds.add_parser("ffhq", help="photos to aligned faces", description=_FFHQ, formatter_class=raw)
+    _add_paths(parser)
+    parser.add_argument("--size", type=positive_int, default=512, metavar="S", help="side in pixels (default: 512)")
+    parser.add_argument("--aligned", action="store_true", help="the images are aligned already: only resize them")
+    parser.set_defaults(func=run_ffhq)
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    """Add what ``faces`` and ``ffhq`` have in common."""
+    parser.add_argument(
+        "source", metavar="IN", type=Path, help="folder, .zip, or .txt list of images (JPEG, PNG, WebP)"
+    )
+    parser.add_argument("--out", metavar="X.lmdb", type=Path, required=True, help="LMDB to write")
     parser.add_argument("--train-list", metavar="FILE", type=Path, help="names of the images of X_train.lmdb")
     parser.add_argument("--val-list", metavar="FILE", type=Path, help="names of the images of X_val.lmdb")
     parser.add_argument(
@@ -62,7 +84,6 @@ def _add_faces(kinds: Any) -> None:
         help="points of the faces in IN; those of the crops are written to OUT/landmarks.npz",
     )
     add_common(parser, "workers", "overwrite")
-    parser.set_defaults(func=run_faces)
 
 
 def _add_synthetic(kinds: Any) -> None:
@@ -91,9 +112,24 @@ def run_faces(args: argparse.Namespace) -> int:
         workers=args.workers,
         overwrite=args.overwrite,
     )
-    for report in reports:
-        _tell(report)
-    return int(any(report.skipped for report in reports))
+    return _tell_all(reports)
+
+
+def run_ffhq(args: argparse.Namespace) -> int:
+    """Make one or two LMDBs of aligned faces; return 1 if images were left out."""
+    from facesr_plugin.data.prepare_ffhq import FFHQRecipe, prepare_ffhq
+
+    lists = {"train": args.train_list, "val": args.val_list}
+    reports = prepare_ffhq(
+        args.source,
+        args.out,
+        FFHQRecipe(args.size, args.aligned),
+        landmarks=args.landmarks,
+        lists={name: path for name, path in lists.items() if path is not None},
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )
+    return _tell_all(reports)
 
 
 def run_synthetic(args: argparse.Namespace) -> int:
@@ -105,6 +141,12 @@ def run_synthetic(args: argparse.Namespace) -> int:
     ):
         _tell(report)
     return 0
+
+
+def _tell_all(reports: list[Report]) -> int:
+    for report in reports:
+        _tell(report)
+    return int(any(report.skipped for report in reports))
 
 
 def _tell(report: Report) -> None:

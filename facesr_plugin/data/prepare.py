@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -107,16 +107,46 @@ def prepare_faces(
         OSError: If an input is missing or the disk is full.
         ValueError: If an input, a list or a landmark file is wrong, or no image can be used.
     """
-    items = list_items(source)
-    splits = _split(items, Path(out), train_list, val_list)
-    crop = parse_crop(recipe.crop)
-    if crop.kind == "box" and landmarks is None:
+    if parse_crop(recipe.crop).kind == "box" and landmarks is None:
         raise ValueError("crop box:MARGIN needs --landmarks with the faces' points or boxes")
+    job = Job(
+        functools.partial(_make_faces, recipe=recipe),
+        {"format": 1, "size": recipe.size, "crop": recipe.crop, "kernel": recipe.kernel},
+    )
+    lists = {name: path for name, path in (("train", train_list), ("val", val_list)) if path is not None}
+    return run_job(job, source, out, lists=lists, landmarks=landmarks, workers=workers, overwrite=overwrite)
+
+
+class Job(NamedTuple):
+    """What one command makes of images.
+
+    Args:
+        make: Called in worker processes with some ``Task``, gives their ``Outcome``.
+        plan: What the result depends on beside the inputs, plain JSON values.
+    """
+
+    make: Callable[[Sequence[Task]], list[Outcome]]
+    plan: dict[str, Any]
+
+
+def run_job(
+    job: Job,
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    lists: Mapping[str, str | os.PathLike],
+    landmarks: str | os.PathLike | None,
+    workers: int,
+    overwrite: bool,
+) -> list[Report]:
+    """Do a job in several processes; see ``prepare_faces`` for what is common. ``lists`` are by split name."""
+    items = list_items(source)
+    splits = _split(items, Path(out), lists)
     annotations = None if landmarks is None else read_landmarks(landmarks)
-    plan = {"format": 1, "size": recipe.size, "crop": recipe.crop, "kernel": recipe.kernel}
+    plan = dict(job.plan)
     plan["landmarks"] = None if landmarks is None else hashlib.sha256(Path(landmarks).read_bytes()).hexdigest()[:16]
     reports = []
-    with WorkerPool(functools.partial(_make_faces, recipe=recipe), workers) as pool:
+    with WorkerPool(job.make, workers) as pool:
         for path, members in splits.items():
             full_plan = {**plan, "images": len(members), "inputs": fingerprint(members)}
             with LmdbWriter(path, full_plan, overwrite=overwrite) as writer:
@@ -124,14 +154,10 @@ def prepare_faces(
     return reports
 
 
-def _split(
-    items: list[Item], out: Path, train_list: str | os.PathLike | None, val_list: str | os.PathLike | None
-) -> dict[Path, list[Item]]:
+def _split(items: list[Item], out: Path, lists: Mapping[str, str | os.PathLike]) -> dict[Path, list[Item]]:
     """Return the images of each LMDB."""
     if out.suffix != ".lmdb":
         raise ValueError(f"output must be a folder whose name ends with .lmdb, got {out}")
-    lists = {"train": train_list, "val": val_list}
-    lists = {name: path for name, path in lists.items() if path is not None}
     if not lists:
         return {out: items}
     by_key = {item.key: item for item in items}

@@ -62,3 +62,14 @@ def test_prepare_help_names_the_rules(kind, capsys):
 def test_prepare_help_loads_no_torch():
     code = "import sys, facesr_plugin.cli as c; c.build_parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prepare_ffhq_ends_with_0_and_with_1_when_images_were_left_out(tmp_path, capsys):
+    write_images(tmp_path / "in", 2, 48)
+    command = ["prepare", "ffhq", str(tmp_path / "in"), "--aligned", "--size", "32", "--workers", "0", "--out"]
+    assert main([*command, str(tmp_path / "x.lmdb")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'x.lmdb'}: 2 faces\n"
+    os.truncate(tmp_path / "in/face_01.png", 99)
+    assert main([*command, str(tmp_path / "y.lmdb")]) == 1
+    assert main(["prepare", "ffhq", str(tmp_path / "in"), "--out", str(tmp_path / "z.lmdb")]) == 2
+    assert "images need --landmarks to be aligned by" in capsys.readouterr().err
