@@ -24,7 +24,7 @@ from facesr_plugin.utils.option_file import find_shipped, load_option_file, over
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "results" / "demo"
 NETWORK = ["network_g.min_ch=16", "network_g.max_ch=64", "network_g.res_depth=1"]
-LOADER = ["zoom=null", "batch_size_per_gpu=4", "num_worker_per_gpu=1", "dataset_enlarge_ratio=20"]
+LOADER = ["zoom=null", "batch_size_per_gpu=2", "num_worker_per_gpu=1", "dataset_enlarge_ratio=20"]
 SHOWN = 5
 
 
@@ -33,8 +33,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--basicsr", type=Path, required=True, help="folder of an unmodified BasicSR checkout")
     parser.add_argument("--faces", type=Path, help="folder of face photographs (default: synthetic faces)")
-    parser.add_argument("--num", type=int, default=600, help="synthetic faces to make")
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--num", type=int, default=400, help="synthetic faces to make")
+    parser.add_argument("--iterations", type=int, default=600)
     args = parser.parse_args()
     name = f"sparnet_demo_{zlib.crc32(str(args.faces.resolve()).encode()):08x}" if args.faces else "sparnet_demo"
     work = OUT / name
@@ -89,11 +89,19 @@ def training_options(name: str, work: Path, iterations: int) -> Path:
             options, [f"datasets.{part}.dataroot_gt={work / f'faces_{part}.lmdb'}", f"datasets.{part}.name={part}"]
         )
     override(options, [f"datasets.train.{setting}" for setting in LOADER])
-    override(options, ["train.optim_g.lr=0.001", "train.ema_decay=0.99", f"train.total_iter={iterations}"])
-    override(options, [f"val.val_freq={iterations}", "logger.save_checkpoint_freq=100", "logger.print_freq=20"])
+    override(
+        options,
+        [
+            "train.optim_g.lr=0.001",
+            "train.ema_decay=0.98",
+            "train.channels_last=true",
+            f"train.total_iter={iterations}",
+        ],
+    )
+    override(options, [f"val.val_freq={2 * iterations}", "logger.save_checkpoint_freq=100", "logger.print_freq=50"])
     override(options, ["logger.use_tb_logger=false"])
-    milestones = [iterations * 6 // 10, iterations * 85 // 100]
-    options["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.4}
+    milestones = [iterations // 2, iterations * 8 // 10]
+    options["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.35}
     return write(options, work / "train.yml")
 
 
