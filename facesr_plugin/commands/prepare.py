@@ -66,6 +66,9 @@ def _add_ffhq(kinds: Any) -> None:
     _add_paths(parser)
     parser.add_argument("--size", type=positive_int, default=512, metavar="S", help="side in pixels (default: 512)")
     parser.add_argument("--aligned", action="store_true", help="the images are aligned already: only resize them")
+    parser.add_argument(
+        "--encoding", choices=["png", "jpeg"], default="png", help="jpeg: quality 95, 4:4:4 (default: png)"
+    )
     parser.set_defaults(func=run_ffhq)
 
 
@@ -123,7 +126,7 @@ def run_ffhq(args: argparse.Namespace) -> int:
     reports = prepare_ffhq(
         args.source,
         args.out,
-        FFHQRecipe(args.size, args.aligned),
+        FFHQRecipe(args.size, args.aligned, args.encoding),
         landmarks=args.landmarks,
         lists={name: path for name, path in lists.items() if path is not None},
         workers=args.workers,

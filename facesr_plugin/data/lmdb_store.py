@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
+from facesr_plugin.data.image_head import HEAD_BYTES, image_shape
 from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.lmdb_env import close_shared, open_shared
 
@@ -30,9 +30,6 @@ OWN_FILES = (META_FILE, SKIPPED_FILE, LANDMARK_FILE, "data.mdb", "lock.mdb", PLA
 COMPRESS_LEVEL = 1
 FIRST_MAP_SIZE = 64 * 2**20
 
-_PNG_HEADER = struct.Struct(">8s4x4sIIBB")
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-
 
 class MetaEntry(NamedTuple):
     """One line of ``meta_info.txt``: the key, and the image's ``(height, width, channels)``."""
@@ -42,7 +39,7 @@ class MetaEntry(NamedTuple):
 
 
 class LmdbWriter:
-    """Write PNG images into ``X.lmdb``; continue what an earlier run with the same plan left.
+    """Write images into ``X.lmdb``; continue what an earlier run with the same plan left.
 
     Use as a context manager. Leaving it without ``finish`` keeps what was committed, for the next run.
 
@@ -125,21 +122,21 @@ class LmdbWriter:
     ) -> None:
         self.close()
 
-    def put(self, key: str, png: bytes) -> None:
+    def put(self, key: str, data: bytes) -> None:
         """Store an image under ``key`` with the next commit.
 
         Args:
             key: From ``safe_key``.
-            png: Content of a PNG file.
+            data: Content of a PNG or JPEG file.
 
         Raises:
             OSError: If the disk is full.
-            ValueError: If ``key`` is there already or ``png`` is not a PNG.
+            ValueError: If ``key`` is there already or ``data`` is neither.
         """
         if key in self.keys:
             raise ValueError(f"{self.path} has the key {key!r} already. Each image needs its own name.")
-        png_shape(png, key)
-        self._pending[key] = png
+        image_shape(data, key)
+        self._pending[key] = data
         self.keys.add(key)
         if len(self._pending) >= self._batch:
             self.commit()
@@ -164,7 +161,7 @@ class LmdbWriter:
                 ) from error
 
     def images(self) -> Iterator[tuple[str, bytes]]:
-        """Yield key and PNG of what is committed, in the order of the keys."""
+        """Yield key and file content of what is committed, in the order of the keys."""
         with self._environment.begin() as transaction:
             for key, value in transaction.cursor():
                 yield key.decode("utf-8"), value
@@ -178,7 +175,7 @@ class LmdbWriter:
         self.commit()
         with self._environment.begin(buffers=True) as transaction:
             entries = [
-                MetaEntry(str(key, "utf-8"), png_shape(bytes(value[: _PNG_HEADER.size]), str(key, "utf-8")))
+                MetaEntry(str(key, "utf-8"), image_shape(bytes(value[:HEAD_BYTES]), str(key, "utf-8")))
                 for key, value in transaction.cursor()
             ]
         lines = [f"{key}.png ({h},{w},{c}) {COMPRESS_LEVEL}\n" for key, (h, w, c) in entries]
@@ -304,19 +301,6 @@ def check_whole(path: Path, environment: lmdb.Environment) -> int:
     if size < needed:
         raise ValueError(f"{data} is cut off: it has {size} of {needed} bytes. {_REMEDY}")
     return environment.stat()["entries"]
-
-
-def png_shape(data: bytes, name: str) -> tuple[int, int, int]:
-    """Return ``(height, width, channels)`` from the head of a PNG file.
-
-    Raises:
-        ValueError: If the data does not begin as a PNG does.
-    """
-    if len(data) >= _PNG_HEADER.size:
-        signature, chunk, width, height, _, colour = _PNG_HEADER.unpack_from(data)
-        if signature == b"\x89PNG\r\n\x1a\n" and chunk == b"IHDR" and colour in _PNG_CHANNELS:
-            return height, width, _PNG_CHANNELS[colour]
-    raise ValueError(f"image {name!r} must be a PNG, got {bytes(data[:8])!r}")
 
 
 def remove_lmdb(path: Path) -> None:

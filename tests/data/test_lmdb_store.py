@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facesr_plugin.data.face_png import encode_face
-from facesr_plugin.data.lmdb_store import LmdbReader, LmdbWriter, png_shape
+from facesr_plugin.data.lmdb_store import LmdbReader, LmdbWriter
 from facesr_plugin.utils.imageio import decode_rgb
 from helpers.faces import make_image, write_lmdb
 
@@ -226,11 +226,6 @@ def test_reader_takes_keys_with_dots_that_other_tools_wrote(tmp_path):
         writing.put(b"a.b c", b"value")
     (tmp_path / "x.lmdb/meta_info.txt").write_text("a.b c.png (1,1,3) 1\n")
     assert LmdbReader(tmp_path / "x.lmdb").get("a.b c") == b"value"
-
-
-def test_png_shape_rejects_other_files():
-    with pytest.raises(ValueError, match="image 'x' must be a PNG, got b'JFIF'"):
-        png_shape(b"JFIF", "x")
 
 
 PAIRED = """

@@ -15,7 +15,7 @@ IN_FACE = (TEMPLATE + 0.5) * SIZE / 512 - 0.5  # where the template's points lie
 
 
 def prepare(source, out, **options):
-    recipe = FFHQRecipe(options.pop("size", SIZE), options.pop("aligned", False))
+    recipe = FFHQRecipe(options.pop("size", SIZE), options.pop("aligned", False), options.pop("encoding", "png"))
     return prepare_ffhq(source, out, recipe, **{"workers": 0, **options})
 
 
@@ -72,13 +72,16 @@ def test_align_face_refuses_points_beside_the_photo():
         align_face(make_image(0, 40, 40), np.array([[1.0, 0, 500], [0, 1, 0]]), 64)
 
 
-def test_prepare_ffhq_writes_faces_and_their_points(tmp_path):
+@pytest.mark.parametrize("encoding", ["png", "jpeg"])
+def test_prepare_ffhq_writes_faces_and_their_points(tmp_path, encoding):
     names = write_images(tmp_path / "in", 2, 120)
     to_photo = place(1.1, -15.0, (15.0, 30.0))
     write_points(tmp_path / "points.npz", names, [transform(IN_FACE, to_photo)] * 2)
-    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", landmarks=tmp_path / "points.npz")
+    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", landmarks=tmp_path / "points.npz", encoding=encoding)
     assert (report.stored, report.skipped) == (2, [])
-    face = decode_rgb(LmdbReader(tmp_path / "x.lmdb").get("face_01"), "face")
+    data = LmdbReader(tmp_path / "x.lmdb").get("face_01")
+    assert data[1:4] == {"png": b"PNG", "jpeg": b"\xd8\xff\xe0"}[encoding]
+    face = decode_rgb(data, "face")
     assert face.shape == (SIZE, SIZE, 3)
     assert np.allclose(read_landmarks(tmp_path / "x.lmdb/landmarks.npz").points, IN_FACE, atol=1e-3)
 
