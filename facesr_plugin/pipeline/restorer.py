@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ import facesr_plugin.archs  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.checkpoints import Weights, load_weights
 from facesr_plugin.ops.protocol import normalise, quantise, to_float
+from facesr_plugin.pipeline.detector import FaceDetector
+from facesr_plugin.pipeline.face import Face
+from facesr_plugin.pipeline.photo import PhotoOptions, Result, check_photo, restore_photos, to_rgb8
 from facesr_plugin.registry import ARCH_REGISTRY
 
 MIN_SIDE = 4
@@ -105,6 +110,42 @@ class Restorer:
                 restored.update(zip(chosen, self._restore(np.stack([fitted[i] for i in chosen])), strict=True))
         return [restored[index] for index in range(len(fitted))]
 
+    def restore(
+        self,
+        image: np.ndarray,
+        *,
+        landmarks: np.ndarray | None = None,
+        detector: Callable[[np.ndarray], list[Face]] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Restore the faces of a whole photo; for many photos ``restore_photos`` shares batches between them.
+
+        Args:
+            image: ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8 or uint16.
+            landmarks: ``(N, 5, 2)`` points of the faces, order of ``Face``; then nothing is detected.
+            detector: Maps ``(H, W, 3)`` uint8 RGB to faces; by default RetinaFace with ResNet-50, kept for later calls.
+            options: Of ``PhotoOptions``: ``upscale``, ``only_largest``, ``min_face``, ``weight``, ``force``, ``batch``.
+
+        Returns:
+            The photo, in the type that it came in, and its faces with their crops. Outside the faces every bit is kept
+            (with ``upscale`` 1). A photo without faces comes back as it is.
+
+        Raises:
+            TypeError, ValueError: If an argument is out of its range, or the network fails; see ``Restorer``.
+            FileNotFoundError: If the detector's weights are nowhere.
+        """
+        check_photo(image)
+        chosen = PhotoOptions(**options)
+        if landmarks is not None:
+            faces = [Face(points) for points in landmarks]
+        else:
+            faces = (detector or self._own_detector)(to_rgb8(image))
+        return next(restore_photos(self, [(image, faces)], chosen))
+
+    @cached_property
+    def _own_detector(self) -> FaceDetector:
+        return FaceDetector(device=self.device)
+
     def _restore(self, faces: np.ndarray) -> np.ndarray:
         """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8."""
         images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
@@ -165,6 +206,8 @@ def _resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type not in ("cpu", "cuda"):  # `meta` computes nothing, others were never run
+            raise RuntimeError(device.type)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N and present here, got {name!r}") from error
     return device
