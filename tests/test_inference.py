@@ -196,6 +196,8 @@ def test_infer_reports_a_ground_truth_of_another_size(
         ({"--out": "gt"}, "the output folder must not be the one of the input"),
         ({"--gt": "few"}, "gt must hold a picture for every input, got none for 4, first 'face1'"),
         ({"--device": "cuda:99"}, "device must be"),
+        ({"--device": "meta"}, "device must be"),
+        ({"--out": "lq/face0.png"}, "the output must be a folder, got the file"),
     ],
     ids=str,
 )

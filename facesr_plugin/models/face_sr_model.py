@@ -8,6 +8,7 @@ iteration, atomic checkpoints that describe themselves, and exact resume.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import ARCH_REGISTRY as ALL_NETWORKS
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -29,7 +31,8 @@ from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
-from facesr_plugin.utils.option_file import check_keys
+from facesr_plugin.registry import ARCH_REGISTRY
+from facesr_plugin.utils.option_file import check_keys, nearest
 from facesr_plugin.utils.resume import POSITION
 
 OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
@@ -46,7 +49,8 @@ class FaceSRModel(SRModel):
             rounding; default false) and one ``<name>_opt`` section per loss.
 
     Raises:
-        ValueError: If ``train`` has an unknown key or no loss, or ``accumulate`` is less than 1.
+        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, or
+            ``accumulate`` is less than 1.
     """
 
     system: ClassVar[str] = ""
@@ -57,6 +61,7 @@ class FaceSRModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         opt = deepcopy(opt)  # BasicSR pops `type` out of the sections it reads
+        _check_networks(opt)
         self.card = get_card(self.system)
         self.best_metric_results: dict[str, dict] = {}
         self._losses: dict[str, Tensor] = {}
@@ -338,3 +343,15 @@ class FaceSRModel(SRModel):
         training_state.restore_position(run, self.opt["world_size"])
         self.best_metric_results = run["best_metrics"]
         self.load_system_state(run["system_state"])
+
+
+def _check_networks(opt: dict[str, Any]) -> None:
+    """Refuse unknown networks, and arguments that ours do not take, before anything is built."""
+    for where in (key for key in opt if key.startswith("network_")):
+        kind = (opt[where] or {}).get("type")
+        if kind not in ALL_NETWORKS:
+            raise ValueError(
+                f"{where}.type must be a registered network, got {kind!r}{nearest(kind, ALL_NETWORKS.keys())}"
+            )
+        if kind in ARCH_REGISTRY:
+            check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)

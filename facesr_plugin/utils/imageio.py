@@ -142,11 +142,13 @@ def png_paths(inputs: Iterable[Path], folder: str | os.PathLike) -> list[Path]:
 
 
 def check_apart(inputs: Iterable[Path], folder: str | os.PathLike) -> None:
-    """Refuse an output folder that holds an input, which a result could replace.
+    """Refuse an output that is a file, or a folder that holds an input, which a result could replace.
 
     Raises:
-        ValueError: If an input lies in ``folder``.
+        ValueError: If ``folder`` is a file, or an input lies in it.
     """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"the output must be a folder, got the file {folder}. Choose another.")
     root = Path(folder).resolve()
     for source in inputs:
         if root in (source.resolve().parent, source.parent.resolve()):

@@ -16,6 +16,10 @@ from facesr_plugin.utils.option_file import nearest
 T = TypeVar("T")
 
 
+class OptionTypeError(TypeError, ValueError):
+    """A value has the wrong type. Also a ValueError: what a user wrote is wrong, and commands say so in one line."""
+
+
 def parse_section(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     """Build a dataclass from a section.
 
@@ -28,7 +32,7 @@ def parse_section(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         where: Name of the section, for messages: ``datasets.train``.
 
     Raises:
-        TypeError: If a value has the wrong type.
+        OptionTypeError: If a value has the wrong type.
         ValueError: If a key is unknown (the message has the nearest name), is missing, or its value is not allowed.
     """
     hints = typing.get_type_hints(cls)
@@ -75,7 +79,7 @@ def _convert_tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any,
     endless = len(items) == 2 and items[1] is Ellipsis
     if not isinstance(value, (list, tuple)) or (not endless and len(value) != len(items)):
         count = "" if endless else f" of {len(items)}"
-        raise TypeError(f"{where} must be a list{count}, got {value!r}")
+        raise OptionTypeError(f"{where} must be a list{count}, got {value!r}")
     hints = [items[0]] * len(value) if endless else items
     return tuple(_convert(item, hint, f"{where}[{i}]") for i, (item, hint) in enumerate(zip(value, hints, strict=True)))
 
@@ -86,4 +90,4 @@ def _convert_plain(value: Any, kind: type, where: str) -> Any:
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if kind is float and isinstance(value, str) else ""
-    raise TypeError(f"{where} must be {kind.__name__}, got {value!r}{hint}")
+    raise OptionTypeError(f"{where} must be {kind.__name__}, got {value!r}{hint}")
