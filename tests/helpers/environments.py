@@ -7,8 +7,10 @@ that the child sees only what pip installed into it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +22,9 @@ from pathlib import Path
 REPO = Path(__file__).parents[2]
 PARENT_SITE = Path(sysconfig.get_paths()["purelib"])
 OURS = ("facesr_plugin", "_facesr_autoload", "facesr_plugin-", "__editable__")
+# torchrun with two ranks on ports of its own: --standalone takes a fixed one with torch 2.1.
+TORCHRUN = ("-m", "torch.distributed.run", "--nnodes=1", "--nproc_per_node=2", "--rdzv-backend=c10d",
+            "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1")  # fmt: skip
 SOURCES = ("_facesr_autoload.py", "facesr_plugin", "facesr_plugin.pth", "facesr_plugin.start", "options", "scripts",
            "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")  # fmt: skip
 
@@ -34,12 +39,22 @@ def clean_env(**changes: str) -> dict[str, str]:
 def run(
     command: Sequence[str | os.PathLike], *, cwd: Path, timeout: float = 300, check: bool = True, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in ``clean_env(**env)``; with ``check`` a failure shows the whole output."""
+    """Run a command in ``clean_env(**env)``; with ``check`` a failure shows the whole output. No child outlives it."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, env=clean_env(**env), capture_output=True, text=True, timeout=timeout)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{words} gave {done.returncode}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
-    return done
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=cwd, env=clean_env(**env), start_new_session=True, **pipes) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its ranks, which have sessions of their own
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if check and process.returncode != 0:
+        raise AssertionError(f"{words} gave {process.returncode}\n{output[-8000:]}\n{errors[-8000:]}")
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
 @dataclass(frozen=True)

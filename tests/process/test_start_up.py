@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
-from helpers.environments import ChildEnv, clean_env, run
+from helpers.environments import TORCHRUN, ChildEnv, clean_env, run
 
 pytestmark = pytest.mark.process
 
@@ -33,11 +33,17 @@ def test_start_costs_next_to_nothing(wheel_env: ChildEnv, shared: Path, tmp_path
     times: dict[Path, list[float]] = {wheel_env.python: [], without.python: []}
     for _ in range(20):
         for python, taken in times.items():
-            begin = time.perf_counter()
+            begin = _seconds_of_children()
             subprocess.run([python, "-c", ""], check=True, env=clean_env())
-            taken.append(time.perf_counter() - begin)
+            taken.append(_seconds_of_children() - begin)
     with_hook, plain = (statistics.median(taken) for taken in times.values())
     assert with_hook - plain < 0.005, f"{with_hook * 1e3:.1f} ms with the hook, {plain * 1e3:.1f} ms without"
+
+
+def _seconds_of_children() -> float:
+    """Processor time of the children so far; unlike the clock it does not count other processes' turns."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_import_basicsr_registers_the_plugin(installed: ChildEnv) -> None:
@@ -173,8 +179,7 @@ def test_torchrun_ranks_know_the_plugin(wheel_env: ChildEnv, tmp_path: Path) -> 
         torch.distributed.destroy_process_group()
     """)
     )
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    printed = run([wheel_env.python, *launch, script], cwd=tmp_path, CUDA_VISIBLE_DEVICES="").stdout
+    printed = run([wheel_env.python, *TORCHRUN, script], cwd=tmp_path, CUDA_VISIBLE_DEVICES="").stdout
     assert {line for line in printed.splitlines() if line.startswith("rank")} == {
         "rank (0, 2) SPARNet",
         "rank (1, 2) SPARNet",

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.environments import ChildEnv, run
+from helpers.environments import TORCHRUN, ChildEnv, run
 from helpers.runs import differences, train_options, write_faces, write_options
 
 pytestmark = pytest.mark.process
-
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 @pytest.fixture(scope="module")
