@@ -44,7 +44,8 @@ class FaceSRModel(SRModel):
     Args:
         opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``,
             ``scheduler`` (none: constant learning rate), ``accumulate`` (compute gradients in that many equal parts of
-            the batch, one after the other: less memory, same step except for BatchNorm; default 1),
+            the batch, one after the other: less memory; the same gradients but for BatchNorm and spectral norm, whose
+            statistics and vectors move once in each part; default 1),
             ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by
             rounding; default false) and one ``<name>_opt`` section per loss.
 
