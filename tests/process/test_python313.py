@@ -93,7 +93,7 @@ def test_faces_are_restored(child: ChildEnv, tmp_path: Path) -> None:
     restored = read_image(tmp_path / "out" / "face.png").astype(int)
     (here,) = facesr_plugin.load(weights, device="cpu")([face])
     assert restored.shape == (128, 128, 3)
-    # another build of NumPy and torch may round a value the other way
+    # another build may round the other way
     assert np.abs(restored - here.astype(int)).max() <= 1
 
 
