@@ -150,7 +150,7 @@ def run_jobs(jobs: Sequence[Job], restorer: Restorer, *, batch: int = 16, worker
     try:
         with tqdm(total=len(todo), unit="face", disable=None) as bar:
             finishing: list[Future] = []
-            for group in _groups(_map_ahead(pool, partial(_read, restorer), todo, 2 * batch), batch):
+            for group in _groups(map_ahead(pool, partial(_read, restorer), todo, 2 * batch), batch):
                 _collect([future.result() for future in finishing], summary, bar)
                 _collect([item for item in group if isinstance(item, Failure)], summary, bar)
                 faces = _restore(restorer, [item for item in group if isinstance(item, _Face)])
@@ -169,7 +169,7 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def _map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
     """Map in order, at most ``depth`` items ahead of the consumer."""
     waiting: deque[Future] = deque()
     for item in items:

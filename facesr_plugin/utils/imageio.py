@@ -50,12 +50,10 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     Raises:
         ValueError: If the data is not an image, damaged, too large, or has 32-bit samples.
     """
-    if not data:
-        raise ValueError(f"{name} must be an image, got an empty file. Copy it again or remove it.")
-    image = _open(data, name, max_pixels)
+    image = open_image(data, name, max_pixels)
     try:
         image.load()
-        rgb = _to_rgb(_upright(image), name)
+        rgb = _to_rgb(upright(image), name)
     except _UnsupportedSamplesError:
         raise
     except Exception as error:  # Pillow's decoders raise many types on damaged data
@@ -155,11 +153,14 @@ def check_apart(inputs: Iterable[Path], folder: str | os.PathLike) -> None:
             raise ValueError(f"the output folder must not be the one of the input {source}. Choose another.")
 
 
-class _UnsupportedSamplesError(ValueError):
-    """Samples whose range is not known."""
+def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read the header of an image file; its pixels are not decoded yet.
 
-
-def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    Raises:
+        ValueError: If the data is not an image, or it has more than ``max_pixels``.
+    """
+    if not data:
+        raise ValueError(f"{name} must be an image, got an empty file. Copy it again or remove it.")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
@@ -175,15 +176,24 @@ def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the orientation of the metadata; metadata that cannot be read has none."""
+def upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation of the metadata to a loaded image; metadata that cannot be read has none."""
     if image.format == "TIFF":  # Pillow has turned it while loading
         return image
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # damaged metadata does not make the pixels unreadable
-        return image
+    orientation = orientation_of(image)
     return image.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else image
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8."""
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged metadata does not make the pixels unreadable
+        return 1
+
+
+class _UnsupportedSamplesError(ValueError):
+    """Samples whose range is not known."""
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -1,0 +1,78 @@
+"""Points of the faces in photos, from a file, in place of a detector.
+
+``.csv`` has one line per face and any number of faces per photo; its header names the columns ``file`` and
+``leye_x leye_y reye_x reye_y nose_x nose_y lmouth_x lmouth_y rmouth_x rmouth_y`` (left as seen in the picture), and if
+known ``x1 y1 x2 y2 score``. ``.npz`` is the package's landmark file: one face of 5 or 68 points per photo.
+Pixels of the upright photo, pixel centres at integers. Photos are found by their stems.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from facesr_plugin.data.annotations import read_landmarks
+from facesr_plugin.pipeline.face import Face
+
+_POINTS = tuple(f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy")
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+def read_faces(path: str | os.PathLike) -> dict[str, list[Face]]:
+    """Return the faces of each photo by its stem.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another kind, lacks a column, or holds something else than finite numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"landmark file {path} does not exist")
+    if path.suffix.lower() not in _READERS:
+        raise ValueError(f"landmark file must end with {' or '.join(_READERS)}, got {path}")
+    return _READERS[path.suffix.lower()](path)
+
+
+def _read_csv(path: Path) -> dict[str, list[Face]]:
+    found = defaultdict(list)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        missing = [name for name in ("file", *_POINTS) if name not in (table.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path} must have the columns file, {', '.join(_POINTS)}; it lacks {', '.join(missing)}")
+        for line in table:
+            try:
+                found[Path(line["file"]).stem].append(_face_of(line))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {table.line_num}: {error}") from error
+    return dict(found)
+
+
+def _face_of(line: dict[str, str]) -> Face:
+    points = np.array([float(line[name]) for name in _POINTS]).reshape(5, 2)
+    has_box = all(line.get(name) for name in _BOX)
+    box = np.array([float(line[name]) for name in _BOX]) if has_box else None
+    return Face(points, box, float(line["score"]) if line.get("score") else None)
+
+
+def _read_npz(path: Path) -> dict[str, list[Face]]:
+    landmarks = read_landmarks(path)
+    if landmarks.num_points not in _FIVE:
+        raise ValueError(f"{path} must have 5 or 68 points per face, got {landmarks.num_points}")
+    points = _FIVE[landmarks.num_points](landmarks.points.astype(np.float64))
+    boxes = [None] * len(points) if landmarks.boxes is None else landmarks.boxes.astype(np.float64)
+    names = [Path(name).stem for name in landmarks.names]
+    return {name: [Face(five, box)] for name, five, box in zip(names, points, boxes, strict=True)}
+
+
+def _five_of_68(points: np.ndarray) -> np.ndarray:
+    eyes = [points[:, 36:42].mean(1), points[:, 42:48].mean(1)]
+    return np.stack([*eyes, points[:, 30], points[:, 48], points[:, 54]], axis=1)
+
+
+_FIVE = {5: np.asarray, 68: _five_of_68}
+_READERS = {".csv": _read_csv, ".npz": _read_npz}

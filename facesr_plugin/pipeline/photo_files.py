@@ -1,0 +1,196 @@
+"""Restore files of whole photos: decode ahead in threads, restore faces in batches over photos, write whole files.
+
+Memory does not grow with the number of files, and a run that was stopped continues where it was: a photo's result is
+written after its crops and its comparison picture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from facesr_plugin.inference import GRID_FOLDER, Failure, map_ahead
+from facesr_plugin.pipeline.face import Face
+from facesr_plugin.pipeline.grid import Comparison, comparison_grid
+from facesr_plugin.pipeline.paste import enlarge
+from facesr_plugin.pipeline.photo import PhotoOptions, Result, restore_photos, to_rgb8
+from facesr_plugin.pipeline.restorer import Restorer
+from facesr_plugin.utils.files import atomic_write
+from facesr_plugin.utils.imageio import MAX_PIXELS, check_apart, list_images, png_paths, write_png
+from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
+
+CROPS_FOLDER = "crops"
+_AHEAD = 3
+
+
+class PhotoJob(NamedTuple):
+    """One photo: its file, its result, and whether that is there already."""
+
+    source: Path
+    output: Path
+    done: bool
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside the photos: ``crops/<stem>_00.png`` (input beside result), ``grid/<stem>.png``."""
+
+    crops: bool = False
+    grid: bool = False
+
+
+@dataclass
+class PhotoSummary:
+    """What a run did. ``notes`` tell of faces that were left as they were, and of photos without any."""
+
+    skipped: int = 0
+    photos: int = 0
+    faces: int = 0
+    notes: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+class _Opened(NamedTuple):
+    job: PhotoJob
+    photo: Photo
+
+
+def plan_photos(
+    sources: Iterable[str | os.PathLike], out: str | os.PathLike, *, overwrite: bool = False
+) -> list[PhotoJob]:
+    """List what has to be done.
+
+    Args:
+        sources: Files, folders (one level) and globs of photos.
+        out: Folder of the results, ``<stem>.png``.
+        overwrite: Restore again what has a result.
+
+    Raises:
+        FileNotFoundError: If a source names nothing.
+        ValueError: If there are no images, two share a stem, or ``out`` holds inputs.
+    """
+    inputs = list(dict.fromkeys(path for source in sources for path in list_images(source)))
+    check_apart(inputs, out)
+    outputs = png_paths(inputs, out)
+    return [
+        PhotoJob(source, output, output.is_file() and not overwrite)
+        for source, output in zip(inputs, outputs, strict=True)
+    ]
+
+
+def run_photos(
+    jobs: Iterable[PhotoJob],
+    restorer: Restorer,
+    find_faces: Callable[[Path, np.ndarray], list[Face]],
+    options: PhotoOptions,
+    *,
+    extras: Extras | None = None,
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+) -> PhotoSummary:
+    """Do the jobs. A file that fails is noted in the summary and the others go on.
+
+    Args:
+        jobs: From ``plan_photos``; those with a result are left alone.
+        restorer: Of the faces.
+        find_faces: Maps a file and its picture, ``(H, W, 3)`` uint8 RGB, to the faces in it.
+        options: What is done with them.
+        extras: What is written beside the photos.
+        workers: Threads that read and write files, at least one.
+        max_pixels: Larger photos, before or after their enlargement, fail.
+
+    Raises:
+        ValueError: If the network itself fails; see ``Restorer``.
+    """
+    jobs = list(jobs)
+    summary = PhotoSummary(skipped=sum(job.done for job in jobs))
+    todo = [job for job in jobs if not job.done]
+    pool = ThreadPoolExecutor(max(workers, 1))
+    waiting: deque[_Opened] = deque()
+    writing: deque[Future] = deque()
+    bar = tqdm(total=len(todo), unit="photo", disable=None)
+
+    def found() -> Iterator[tuple[np.ndarray, list[Face]]]:
+        read = partial(_read, max_pixels=max_pixels, upscale=options.upscale)
+        for opened in map_ahead(pool, read, todo, _AHEAD):
+            if isinstance(opened, Failure):
+                summary.failures.append(opened)
+                bar.update()
+                continue
+            waiting.append(opened)
+            yield opened.photo.colour, find_faces(opened.job.source, to_rgb8(opened.photo.colour))
+
+    try:
+        for result in restore_photos(restorer, found(), options):
+            writing.append(pool.submit(_write, waiting.popleft(), result, options, extras or Extras()))
+            while len(writing) > _AHEAD:
+                _collect(writing.popleft().result(), summary, bar)
+        while writing:
+            _collect(writing.popleft().result(), summary, bar)
+    finally:
+        bar.close()
+        pool.shutdown(cancel_futures=True)
+    return summary
+
+
+def _collect(outcome: tuple[PhotoJob, Result] | Failure, summary: PhotoSummary, bar: tqdm) -> None:
+    bar.update()
+    if isinstance(outcome, Failure):
+        summary.failures.append(outcome)
+        return
+    job, result = outcome
+    restored = [face for face in result.faces if face.skipped is None]
+    summary.photos += 1
+    summary.faces += len(restored)
+    if not result.faces:
+        summary.notes.append(f"{job.source}: no face found, its colours are unchanged")
+    summary.notes += [
+        f"{job.source}: face at ({face.landmarks[2, 0]:.0f}, {face.landmarks[2, 1]:.0f}) left as it was: {face.skipped}"
+        for face in result.faces
+        if face.skipped is not None
+    ]
+
+
+def _read(job: PhotoJob, max_pixels: int, upscale: int) -> _Opened | Failure:
+    try:
+        photo = decode_photo(job.source.read_bytes(), "the file", max_pixels)
+        height, width = (side * upscale for side in photo.colour.shape[:2])
+        if height * width > max_pixels:
+            raise ValueError(
+                f"the result must have at most {max_pixels:,} pixels, got {width} x {height}. Raise the limit"
+            )
+    except (ValueError, OSError) as error:
+        return Failure(job.source, str(error))
+    return _Opened(job, photo)
+
+
+def _write(opened: _Opened, result: Result, options: PhotoOptions, extras: Extras) -> tuple[PhotoJob, Result] | Failure:
+    job, photo = opened
+    restored = [face for face in result.faces if face.skipped is None]
+    try:
+        if extras.crops:
+            for index, face in enumerate(restored):
+                _write_crop(job.output.parent / CROPS_FOLDER, f"{job.output.stem}_{index:02d}", face)
+        if extras.grid and restored:
+            rows = [Comparison(face.crop, face.restored) for face in restored]
+            write_png(job.output.parent / GRID_FOLDER / job.output.name, comparison_grid(rows))
+        alpha = None if photo.alpha is None else enlarge(photo.alpha, options.upscale)
+        data = encode_png(photo._replace(colour=result.image, alpha=alpha))
+        atomic_write(job.output, lambda file: file.write(data))
+    except (ValueError, OSError) as error:
+        return Failure(job.source, str(error))
+    return job, result
+
+
+def _write_crop(folder: Path, stem: str, face: Face) -> None:
+    write_png(folder / f"{stem}_input.png", face.crop)
+    write_png(folder / f"{stem}_restored.png", face.restored)

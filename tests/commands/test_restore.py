@@ -1,0 +1,220 @@
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facesr_plugin.archs.sparnet_arch import SPARNet
+from facesr_plugin.checkpoints import Weights, save_weights
+from facesr_plugin.cli import main
+from facesr_plugin.data.annotations import Landmarks, write_landmarks
+from facesr_plugin.pipeline.landmark_file import read_faces
+from facesr_plugin.utils.imageio import read_image, write_png
+from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
+from helpers.photos import group_photo
+from helpers.tiny import save_tiny_sparnet
+
+HD_ARGS = {
+    "min_ch": 2,
+    "max_ch": 4,
+    "in_size": 128,
+    "out_size": 128,
+    "min_feat_size": 64,
+    "res_depth": 0,
+    "norm_type": "in",
+    "spectral_norm": True,
+}
+PHOTO, POINTS = group_photo(((10, 8, 64),), (80, 90))
+COLUMNS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "hd.pth"
+    state = SPARNet(**HD_ARGS).state_dict()
+    save_weights(path, Weights("sparnethd", "SPARNet", HD_ARGS, state, "params", path))
+    return path
+
+
+def write_points(path: Path, faces: dict[str, np.ndarray]) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", *COLUMNS])
+        table.writerows([name, *five.reshape(-1)] for name, points in faces.items() for five in points)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two photos with a face and one without in ``in``, their points in ``points.csv``."""
+    for name in ("a", "b", "empty"):
+        write_png(tmp_path / "in" / f"{name}.png", PHOTO)
+    write_points(tmp_path / "points.csv", {"a.png": POINTS, "b.jpg": POINTS})
+    return tmp_path
+
+
+def restore(folder: Path, weights: Path, *arguments: object) -> int:
+    command = ["restore", folder / "in", "--weights", weights, "--out", folder / "out", "--device", "cpu", *arguments]
+    return main([str(argument) for argument in command])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_restore_restores_a_folder(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    out = folder / "out"
+    assert restore(folder, weights, "--landmarks", folder / "points.csv", "--save-crops", "--save-grid") == 0
+    assert names(out) == ["a.png", "b.png", "crops", "empty.png", "grid"]
+    assert names(out / "crops") == [f"{name}_00_{kind}.png" for name in "ab" for kind in ("input", "restored")]
+    assert names(out / "grid") == ["a.png", "b.png"]
+    np.testing.assert_array_equal(read_image(out / "empty.png"), PHOTO)
+    restored = read_image(out / "a.png")
+    np.testing.assert_array_equal(restored, read_image(out / "b.png"))
+    np.testing.assert_array_equal(restored[:, 88:], PHOTO[:, 88:])
+    x, y = POINTS[0, 2].astype(int)
+    assert (restored[y, x] != PHOTO[y, x]).any()
+    written = capsys.readouterr()
+    assert "3 photos with 2 restored faces" in written.out
+    assert "empty.png: no face found, its colours are unchanged" in written.err
+
+
+def test_restore_continues_where_it_was(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    write_png(folder / "out" / "a.png", PHOTO)
+    assert restore(folder, weights, "--landmarks", folder / "points.csv") == 0
+    assert "2 photos with 1 restored faces" in capsys.readouterr().out
+    np.testing.assert_array_equal(read_image(folder / "out" / "a.png"), PHOTO)
+    assert restore(folder, weights, "--landmarks", folder / "points.csv", "--overwrite") == 0
+    assert (read_image(folder / "out" / "a.png") != PHOTO).any()
+
+
+def test_restore_goes_on_after_a_bad_file(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "in" / "bad.png").write_bytes(b"text")
+    assert restore(folder, weights, "--landmarks", folder / "points.csv") == 1
+    written = capsys.readouterr()
+    assert "bad.png: the file must be an image" in written.err
+    assert "3 photos with 2 restored faces" in written.out
+
+
+def test_restore_keeps_depth_alpha_and_grey(tmp_path: Path, weights: Path) -> None:
+    deep = PHOTO.astype(np.uint16) * 257
+    alpha = PHOTO[..., 1].copy()
+    kinds = {"a": Photo(deep), "b": Photo(PHOTO, alpha), "c": Photo(PHOTO[..., 0].copy())}
+    (tmp_path / "in").mkdir()
+    for name, photo in kinds.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode_png(photo))
+    points = write_points(tmp_path / "points.csv", dict.fromkeys(kinds, POINTS))
+    assert restore(tmp_path, weights, "--landmarks", points) == 0
+    for name, photo in kinds.items():
+        image = decode_photo((tmp_path / "out" / f"{name}.png").read_bytes(), name)
+        assert image.colour.dtype == photo.colour.dtype
+        assert (image.colour != photo.colour).any()
+        np.testing.assert_array_equal(image.colour[:, 88:], photo.colour[:, 88:])
+        if photo.alpha is not None:
+            np.testing.assert_array_equal(image.alpha, alpha)
+
+
+def test_restore_enlarges_alpha_too(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(encode_png(Photo(PHOTO, PHOTO[..., 1].copy())))
+    points = write_points(tmp_path / "points.csv", {"a": POINTS})
+    assert restore(tmp_path, weights, "--landmarks", points, "--upscale", 2) == 0
+    image = decode_photo((tmp_path / "out" / "a.png").read_bytes(), "a")
+    assert image.colour.shape == (160, 180, 3)
+    assert image.alpha.shape == (160, 180)
+
+
+def test_restore_refuses_huge_results(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    limit = ("--landmarks", folder / "points.csv", "--upscale", 3, "--max-pixels", 8000)
+    assert restore(folder, weights, *limit) == 1
+    assert "the result must have at most 8,000 pixels, got 270 x 240. Raise the limit" in capsys.readouterr().err
+
+
+def test_restore_reports_faces_too_large_for_sparnet(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    weights = save_tiny_sparnet(folder / "tiny.pth")
+    assert restore(folder, weights, "--landmarks", folder / "points.csv") == 0
+    written = capsys.readouterr()
+    assert "3 photos with 0 restored faces" in written.out
+    assert written.err.count("larger than the network's input") == 2
+    np.testing.assert_array_equal(read_image(folder / "out" / "a.png"), PHOTO)
+    assert restore(folder, weights, "--landmarks", folder / "points.csv", "--overwrite", "--force") == 0
+    assert "3 photos with 2 restored faces" in capsys.readouterr().out
+
+
+def test_restore_takes_aligned_crops(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    weights = save_tiny_sparnet(folder / "tiny.pth")
+    for path in (folder / "in").iterdir():
+        write_png(path, PHOTO[:64, 10:74])
+    assert restore(folder, weights, "--aligned", "--save-grid") == 0
+    assert names(folder / "out") == ["a.png", "b.png", "empty.png", "grid"]
+    assert read_image(folder / "out" / "a.png").shape == (128, 128, 3)
+    assert restore(folder, weights, "--aligned", "--upscale", 2, "--force") == 2
+    assert "--aligned takes crops, which have no use for --upscale, --force" in capsys.readouterr().err
+
+
+def test_restore_asks_for_the_detectors_weights(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(folder / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    assert restore(folder, weights) == 2
+    assert "facesr weights fetch retinaface_resnet50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--weight", 2), ("--landmarks", "none.csv"), ("--min-face", -1)])
+def test_restore_refuses_wrong_usage(folder: Path, weights: Path, arguments: tuple) -> None:
+    assert restore(folder, weights, *arguments) == 2
+    assert not (folder / "out").exists()
+
+
+def test_read_faces_reads_boxes_and_scores(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    header = ["file", "x1", "y1", "x2", "y2", "score", *COLUMNS]
+    path.write_text(",".join(header) + "\n" + "a.jpg,1,2,3,4,0.5," + ",".join(map(str, range(10))) + "\n")
+    (face,) = read_faces(path)["a"]
+    assert face.box.tolist() == [1, 2, 3, 4]
+    assert face.score == 0.5
+    assert face.landmarks.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_read_faces_takes_five_of_sixty_eight_points(tmp_path: Path) -> None:
+    points = np.arange(136, dtype=np.float32).reshape(1, 68, 2)
+    write_landmarks(tmp_path / "p.npz", Landmarks(("a.png",), points))
+    (face,) = read_faces(tmp_path / "p.npz")["a"]
+    assert face.landmarks.tolist() == [[77, 78], [89, 90], [60, 61], [96, 97], [108, 109]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,leye_x\n", "it lacks leye_y"),
+        (",".join(["file", *COLUMNS]) + "\na.png,1,2\n", "line 2"),
+        (",".join(["file", *COLUMNS]) + "\na.png,nan" + ",1" * 9 + "\n", "line 2: landmarks must be 5 finite"),
+    ],
+)
+def test_read_faces_tells_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_faces(tmp_path / "p.csv")
+
+
+def test_read_faces_refuses_other_files(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("")
+    with pytest.raises(ValueError, match=r"must end with \.csv or \.npz"):
+        read_faces(tmp_path / "p.txt")
+
+
+def test_restore_takes_jpeg_and_turns_it(tmp_path: Path, weights: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "in").mkdir()
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(PHOTO)).save(buffer, "JPEG", quality=95, exif=exif)
+    (tmp_path / "in" / "a.jpg").write_bytes(buffer.getvalue())
+    points = write_points(tmp_path / "points.csv", {"a": POINTS})
+    assert restore(tmp_path, weights, "--landmarks", points) == 0
+    image = read_image(tmp_path / "out" / "a.png")
+    assert image.shape == PHOTO.shape
+    np.testing.assert_allclose(image[:, 88:], PHOTO[:, 88:], atol=60)
