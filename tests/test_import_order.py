@@ -22,7 +22,7 @@ LEVELS = (
     ("losses", "metrics", "data"),
     ("models",),
     ("pipeline", "inference"),
-    ("diagnosis", "train", "test", "commands", "cli"),
+    ("diagnosis", "option_check", "train", "test", "commands", "cli"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 # Upward imports that are meant, (importing module, imported part): all inside functions, so that nothing loads early.

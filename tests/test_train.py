@@ -81,6 +81,25 @@ def test_train_records_the_merged_options(options: Path, tmp_path: Path) -> None
         ),
         (lambda o: o["datasets"]["train"].update(use_hflip="yes"), "datasets.train.use_hflip must be bool, got 'yes'"),
         (lambda o: o["path"].update(pretrain_network_g="no.pth"), "no.pth"),
+        (lambda o: o.update(nam="x"), "the option file has no option 'nam', did you mean 'name'?"),
+        (lambda o: o.update(name="../x"), "name must be the name of a folder"),
+        (lambda o: o.pop("name"), "the option file must have 'name'"),
+        (lambda o: o.pop("path"), "the option file must have 'path'"),
+        (
+            lambda o: o.update(model_type="SPARNetModl"),
+            "model_type must be a registered name, got 'SPARNetModl', did you",
+        ),
+        (lambda o: o.update(datasets=[1]), "datasets must be a section of keys, got [1]"),
+        (lambda o: o["datasets"]["val"].update(type="FaceSRDatset"), "datasets.val.type must be a registered name"),
+        (lambda o: o["val"].update(val_frq=1), "val has no option 'val_frq', did you mean 'val_freq'?"),
+        (lambda o: o["val"]["metrics"].update(x={"type": "psnrr"}), "val.metrics.x.type must be a registered name"),
+        (lambda o: o["logger"].update(print_frq=1), "logger has no option 'print_frq', did you mean 'print_freq'?"),
+        (lambda o: o["path"].update(pretrain_netwrk_g="x"), "path has no option 'pretrain_netwrk_g'"),
+        (lambda o: o["train"].pop("total_iter"), "train must have 'total_iter'"),
+        (lambda o: o["train"]["optim_g"].update(lr="2e-4"), "train.optim_g.lr must be a number, got '2e-4'"),
+        (lambda o: o["train"]["optim_g"].update(momentun=1), "optimizer Adam: "),
+        (lambda o: o["train"]["pixel_opt"].update(weight=1), "train.pixel_opt: "),
+        (lambda o: o["train"]["pixel_opt"].update(type="L1Los"), "train.pixel_opt.type must be a registered name"),
     ],
     ids=[
         "train key",
@@ -93,6 +112,22 @@ def test_train_records_the_merged_options(options: Path, tmp_path: Path) -> None
         "network",
         "type of a value",
         "missing weights",
+        "top key",
+        "name with a path",
+        "no name",
+        "no path",
+        "model",
+        "data sets as a list",
+        "data set",
+        "val key",
+        "metric",
+        "logger key",
+        "path key",
+        "no number of iterations",
+        "number as text",
+        "optimiser key",
+        "loss key",
+        "loss",
     ],
 )
 def test_wrong_option_is_one_line(options: Path, edit: Callable, text: str, capsys: pytest.CaptureFixture) -> None:
@@ -101,6 +136,15 @@ def test_wrong_option_is_one_line(options: Path, edit: Callable, text: str, caps
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert text in last
+
+
+def test_several_problems_are_listed_together(options: Path, capsys: pytest.CaptureFixture) -> None:
+    change(options, lambda o: (o.update(nam="x"), o["val"].update(val_frq=1)))
+    assert cli.main(["train", "-opt", str(options)]) == 2
+    printed = capsys.readouterr().err
+    assert "2 problems in the options:" in printed
+    assert "'nam'" in printed
+    assert "'val_frq'" in printed
 
 
 def test_missing_option_file_is_one_line(capsys: pytest.CaptureFixture) -> None:

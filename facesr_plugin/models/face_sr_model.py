@@ -104,7 +104,7 @@ class FaceSRModel(SRModel):
         if self.ema_decay > 0:
             self._init_ema()
         self.criteria = {
-            key.removesuffix("_opt"): build_loss(section).to(self.device)
+            key.removesuffix("_opt"): _build_loss(section, f"train.{key}").to(self.device)
             for key, section in train_opt.items()
             if key.endswith("_opt") and section
         }
@@ -128,7 +128,10 @@ class FaceSRModel(SRModel):
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
         if optim_type not in OPTIMIZERS:
             raise ValueError(f"optimizer type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
-        return OPTIMIZERS[optim_type](params, lr, **settings)
+        try:
+            return OPTIMIZERS[optim_type](params, lr, **settings)
+        except TypeError as error:
+            raise ValueError(f"optimizer {optim_type}: {error}") from error
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network to the run's device and wrap it; distributed runs work on the CPU as well."""
@@ -356,3 +359,11 @@ def _check_networks(opt: dict[str, Any]) -> None:
             )
         if kind in ARCH_REGISTRY:
             check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)
+
+
+def _build_loss(section: dict[str, Any], where: str) -> nn.Module:
+    """Build a registered loss; a misspelt or missing argument is a ValueError that names the section."""
+    try:
+        return build_loss(section)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -46,7 +46,7 @@ def load_option_file(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"option file {path} does not exist. `facesr options list` shows the shipped ones")
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        options = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"option file {path} is not UTF-8 text: {error.reason}") from error
     except yaml.constructor.ConstructorError as error:

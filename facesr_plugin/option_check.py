@@ -1,0 +1,124 @@
+"""Check a whole option file before a run starts: every problem in one list.
+
+BasicSR ignores keys that it does not know and meets a missing or misspelt name in the middle of a run. The check knows
+the sections of this package's models; option files of other models are left to BasicSR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from facesr_plugin.registry import MODEL_REGISTRY
+from facesr_plugin.utils.option_file import nearest
+
+_TOP = ("name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "path", "val", "find_unused_parameters")
+_TRAIN_TOP = (*_TOP, "train", "logger", "dist_params")
+_TEST_TOP = (*_TOP, "dist_params")
+_VAL = ("val_freq", "save_img", "suffix", "metrics", "pbar")
+_LOGGER = ("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb")
+_PATH = ("resume_state", "ignore_resume_networks")
+_PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
+_NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
+            "save_checkpoint_freq", "loss_weight")  # fmt: skip
+
+
+def check_options(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> None:
+    """Refuse options that cannot work, or of which a part would be ignored.
+
+    Args:
+        options: Of ``load_option_file``.
+        is_train: For ``facesr train``; else for ``facesr test``.
+        registries: BasicSR's, filled, by kind: ``dataset``, ``loss``, ``metric``, ``model``.
+
+    Raises:
+        ValueError: With one line per problem if there are several.
+    """
+    model = options.get("model_type")
+    problems = list(_check_type(model, registries["model"], "model_type"))
+    if not problems and model in MODEL_REGISTRY:
+        problems = [
+            *_check_top(options, is_train),
+            *_check_sections(options, is_train),
+            *_check_types(options, registries),
+        ]
+        problems += list(_check_numbers(options, ""))
+    if len(problems) == 1:
+        raise ValueError(problems[0])
+    if problems:
+        raise ValueError(f"{len(problems)} problems in the options:\n" + "\n".join(f"  {text}" for text in problems))
+
+
+def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:
+    known = _TRAIN_TOP if is_train else _TEST_TOP
+    networks = [key for key in options if str(key).startswith("network_")]
+    yield from _unknown(options, [*known, *networks], "the option file")
+    required = ["name", "num_gpu", "datasets", "path", "network_g", *(["train", "logger"] if is_train else [])]
+    yield from (f"the option file must have {key!r}" for key in required if key not in options)
+    name = options.get("name")
+    if "name" in options and (not isinstance(name, str) or not name.strip(". ") or set(name) & set("/\\\0")):
+        yield f"name must be the name of a folder, without / and \\, got {name!r}"
+
+
+def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
+    for section in ("datasets", "path", "network_g", "train", "val", "logger"):
+        if section in options and not isinstance(options[section], dict):
+            yield f"{section} must be a section of keys, got {options[section]!r}"
+    yield from _unknown(_section(options, "val"), _VAL, "val")
+    yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
+    own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
+    yield from _unknown(_section(options, "path"), [*_PATH, *own], "path")
+    if not is_train:
+        return
+    if isinstance(options.get("datasets"), dict) and "train" not in options["datasets"]:
+        yield "datasets must have a section 'train'"
+    train = _section(options, "train")
+    yield from (f"train must have {key!r}" for key in ("total_iter", "optim_g") if train and not train.get(key))
+    wanted = {"logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq", "save_img")}
+    for section, keys in wanted.items():
+        given = _section(options, section)
+        yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
+
+
+def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterator[str]:
+    for phase, dataset in _section(options, "datasets").items():
+        yield from _check_section_type(dataset, registries["dataset"], f"datasets.{phase}")
+    for key, section in _section(options, "train").items():
+        if str(key).endswith("_opt") and section:
+            yield from _check_section_type(section, registries["loss"], f"train.{key}")
+    for name, metric in (_section(options, "val").get("metrics") or {}).items():
+        yield from _check_section_type(metric, registries["metric"], f"val.metrics.{name}")
+
+
+def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str]:
+    if not isinstance(section, dict):
+        yield f"{where} must be a section of keys, got {section!r}"
+    else:
+        yield from _check_type(section.get("type"), registry, f"{where}.type")
+
+
+def _check_type(name: Any, registry: Any, where: str) -> Iterator[str]:
+    if name not in registry:
+        yield f"{where} must be a registered name, got {name!r}{nearest(str(name), list(registry.keys()))}"
+
+
+def _check_numbers(section: Any, where: str) -> Iterator[str]:
+    """Numbers that YAML reads as text, such as ``2e-4``."""
+    if isinstance(section, dict):
+        for key, value in section.items():
+            place = f"{where}.{key}" if where else str(key)
+            if key in _NUMBERS and isinstance(value, (str, bool)):
+                yield f"{place} must be a number, got {value!r}. YAML needs a point or a tag: 2.0e-4 or !!float 2e-4"
+            yield from _check_numbers(value, place)
+
+
+def _unknown(section: dict, known: Any, where: str) -> Iterator[str]:
+    for key in section:
+        if key not in known:
+            yield f"{where} has no option {key!r}{nearest(str(key), list(known))}"
+
+
+def _section(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section, empty if it is absent or no mapping (which is reported elsewhere)."""
+    section = options.get(name)
+    return section if isinstance(section, dict) else {}
