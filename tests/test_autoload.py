@@ -131,10 +131,23 @@ def test_environment_turns_it_off_but_not_on_request(meta_path: list, monkeypatc
     assert len(meta_path) == number + 1
 
 
-def test_install_takes_less_than_a_millisecond(meta_path: list, monkeypatch: pytest.MonkeyPatch) -> None:
+def interpreter_start() -> float:
+    """Seconds that a bare interpreter takes, the least of some: other processes only ever add."""
+    times = []
+    for _ in range(8):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def test_install_takes_less_than_a_tenth_of_the_interpreters_start(
+    meta_path: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # one millisecond where a start takes 11; a ratio in one run, because machines are slow and shared
     monkeypatch.delitem(sys.modules, "basicsr", raising=False)
     times = []
-    for _ in range(20):
+    for _ in range(40):
         begin = time.perf_counter()
         spec = importlib.util.spec_from_file_location("fresh_autoload", HOOK)
         module = importlib.util.module_from_spec(spec)
@@ -142,7 +155,7 @@ def test_install_takes_less_than_a_millisecond(meta_path: list, monkeypatch: pyt
         module.install()
         times.append(time.perf_counter() - begin)
         meta_path.pop(0)
-    assert min(times) < 1e-3  # the least: other processes only ever add
+    assert min(times) < interpreter_start() / 11
 
 
 def test_hook_is_small_and_needs_the_standard_library_only() -> None:
