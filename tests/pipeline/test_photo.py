@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,15 +10,18 @@ from facesr_plugin.cards import get_card
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.pipeline.aligner import alignment, bounds, crop_face
 from facesr_plugin.pipeline.face import Face
+from facesr_plugin.pipeline.landmark_file import read_faces
 from facesr_plugin.pipeline.paste import enlarge, paste_face
 from facesr_plugin.pipeline.photo import PhotoOptions, restore_photos
 from facesr_plugin.pipeline.restorer import Restorer
+from facesr_plugin.utils.imageio import read_image
 from helpers.photos import Constant, Negative, group_photo
 from helpers.tiny import tiny_sparnet
 
 HD = replace(get_card("sparnethd"), lq_size=128)
 SPARNET = get_card("sparnet")
 PHOTO, POINTS = group_photo()
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
 
 def restorer(network: nn.Module, card=HD) -> Restorer:
@@ -36,6 +40,16 @@ def far_from_faces(shape: tuple[int, int], card=HD) -> np.ndarray:
 def changed(image: np.ndarray, before: np.ndarray) -> np.ndarray:
     difference = np.abs(image.astype(int) - before)
     return difference.max(-1) if image.ndim == 3 else difference
+
+
+def test_restore_looks_like_the_reference_picture() -> None:
+    """``group.png`` is a ``group_photo``; ``group_restored.png`` was looked at: faces in place, no seam."""
+    photo, expected = (read_image(PICTURES / name) for name in ("group.png", "group_restored.png"))
+    faces = read_faces(PICTURES / "group.csv")["group"]
+    result = restorer(Negative()).restore(photo, detector=lambda _: faces)
+    difference = changed(result.image, expected)
+    assert difference.max() <= 3  # OpenCV's releases place taps by 1/32 pixel differently
+    assert difference.mean() < 0.1
 
 
 def test_alignment_brings_the_points_to_the_template() -> None:
@@ -125,7 +139,7 @@ def test_restore_keeps_sixteen_bits_outside_the_faces() -> None:
     assert image.dtype == np.uint16
     assert changed(image, photo)[far_from_faces(PHOTO.shape[:2])].max() == 0
     small = restorer(Negative()).restore((photo >> 8).astype(np.uint8), landmarks=POINTS).image
-    assert np.abs(image / 257 - small).max() < 1.5  # the lower 8 bits, and a rounding
+    assert np.abs(image / 257 - small).max() < 2  # the lower 8 bits, and the rest of a level
 
 
 def test_restore_keeps_a_grey_photo_grey() -> None:
