@@ -37,8 +37,10 @@ def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) ->
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk does not say whose
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     sync_folder(target.parent)
 

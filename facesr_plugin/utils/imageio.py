@@ -92,8 +92,10 @@ def list_images(source: str | os.PathLike) -> list[Path]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder and nothing fits the glob.
-        ValueError: If the folder holds no image.
+        ValueError: If the folder holds no image, or ``source`` is empty (an unset variable of a shell).
     """
+    if not str(source):
+        raise ValueError("the input must be a file, a folder or a glob, got an empty text")
     path = Path(source)
     if path.is_file():
         return [path]

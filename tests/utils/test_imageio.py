@@ -229,3 +229,8 @@ def test_check_apart_refuses_to_write_beside_the_inputs(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "sub" / "..", tmp_path / "link"):
         with pytest.raises(ValueError, match="output folder must not be the one of the input"):
             check_apart([tmp_path / "a.jpg"], folder)
+
+
+def test_list_images_refuses_an_empty_text() -> None:
+    with pytest.raises(ValueError, match="got an empty text"):
+        list_images("")
