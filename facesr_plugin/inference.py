@@ -24,20 +24,29 @@ from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicu
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.registry import METRIC_REGISTRY
 from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
+from facesr_plugin.utils.visualize import Cell, attention_figure, capture_attention, choose_blocks
 
 GRID_FOLDER = "grid"
+ATTENTION_FOLDER = "attention"
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Job(NamedTuple):
-    """One face: its file, its result, and if asked for its ground truth and its comparison picture."""
+    """One face: its file, its result, and if asked for its ground truth, comparison picture and attention figure."""
 
     source: Path
     output: Path
     gt: Path | None
     grid: Path | None
     done: bool
+    attention: Path | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing has to be written or measured."""
+        pictures = [path for path in (self.grid, self.attention) if path]
+        return self.done and not self.gt and all(path.is_file() for path in pictures)
 
 
 class Failure(NamedTuple):
@@ -96,6 +105,7 @@ class _Face(NamedTuple):
     fitted: np.ndarray
     sr: np.ndarray | None
     gt: np.ndarray | None
+    maps: dict[str, np.ndarray] | None = None
 
 
 def plan_jobs(
@@ -104,6 +114,7 @@ def plan_jobs(
     *,
     gt: str | os.PathLike | None = None,
     grid: bool = False,
+    attention: bool = False,
     overwrite: bool = False,
 ) -> list[Job]:
     """List what has to be done.
@@ -113,6 +124,7 @@ def plan_jobs(
         out: Folder of the results, ``<stem>.png``; comparison pictures go to its sub-folder ``grid``.
         gt: Ground truth with the stems of the inputs; file, folder or glob.
         grid: Draw comparison pictures.
+        attention: Draw attention figures, into the sub-folder ``attention``.
         overwrite: Restore again what has a result.
 
     Raises:
@@ -126,13 +138,21 @@ def plan_jobs(
     if missing:
         raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
     grids = png_paths(inputs, Path(out) / GRID_FOLDER) if grid else [None] * len(inputs)
+    figures = png_paths(inputs, Path(out) / ATTENTION_FOLDER) if attention else [None] * len(inputs)
     return [
-        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite)
-        for source, output, drawing in zip(inputs, png_paths(inputs, out), grids, strict=True)
+        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite, figure)
+        for source, output, drawing, figure in zip(inputs, png_paths(inputs, out), grids, figures, strict=True)
     ]
 
 
-def run_jobs(jobs: Sequence[Job], restorer: Restorer, *, batch: int = 16, workers: int = 2) -> Summary:
+def run_jobs(
+    jobs: Sequence[Job],
+    restorer: Restorer,
+    *,
+    batch: int = 16,
+    workers: int = 2,
+    blocks: Sequence[str] | None = None,
+) -> Summary:
     """Do the jobs. A file that fails is noted in the summary and the others go on.
 
     Args:
@@ -140,12 +160,14 @@ def run_jobs(jobs: Sequence[Job], restorer: Restorer, *, batch: int = 16, worker
         restorer: Restores the faces.
         batch: Faces that go through the network at a time.
         workers: Threads that read and write files, at least one.
+        blocks: Whose attention is drawn; see ``choose_blocks``.
 
     Raises:
-        ValueError: If the network itself fails; see ``Restorer``.
+        ValueError: If the network itself fails (see ``Restorer``), or has no attention there to draw.
     """
     summary = Summary(skipped=sum(job.done for job in jobs))
-    todo = [job for job in jobs if not job.done or job.gt or (job.grid and not job.grid.is_file())]
+    todo = [job for job in jobs if not job.complete]
+    shown = choose_blocks(restorer.network, blocks) if any(job.attention for job in todo) else []
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
         with tqdm(total=len(todo), unit="face", disable=None) as bar:
@@ -154,6 +176,7 @@ def run_jobs(jobs: Sequence[Job], restorer: Restorer, *, batch: int = 16, worker
                 _collect([future.result() for future in finishing], summary, bar)
                 _collect([item for item in group if isinstance(item, Failure)], summary, bar)
                 faces = _restore(restorer, [item for item in group if isinstance(item, _Face)])
+                faces = [_look(restorer, face, shown) if face.job.attention else face for face in faces]
                 finishing = [pool.submit(_finish, restorer.card, face) for face in faces]
             _collect([future.result() for future in finishing], summary, bar)
     finally:
@@ -209,6 +232,13 @@ def _restore(restorer: Restorer, faces: list[_Face]) -> list[_Face]:
     return [face._replace(sr=next(new)) if face.sr is None else face for face in faces]
 
 
+def _look(restorer: Restorer, face: _Face, blocks: Sequence[str]) -> _Face:
+    """Add the attention maps, means over their channels; the face goes through the network alone."""
+    with capture_attention(restorer.network) as maps:
+        restorer(face.fitted)
+    return face._replace(maps={name: maps[name][0].mean(0, keepdim=True).numpy() for name in blocks})
+
+
 def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
     """Write the result and what was asked for beside it."""
     job = face.job
@@ -220,6 +250,10 @@ def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
             raise ValueError(f"the ground truth must be {wanted} like the result, got {given}")
         if job.grid:
             write_png(job.grid, comparison_grid([Comparison(face.lq, face.sr, face.gt)]))
+        if job.attention:
+            before = [Cell("bicubic", resize_bicubic(face.lq, face.sr.shape[:2]))]
+            after = [] if face.gt is None else [Cell("ground truth", face.gt)]
+            write_png(job.attention, attention_figure(face.sr, face.maps, before=before, after=after))
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return Outcome(not job.done, None if face.gt is None else _compare(card, face))

@@ -294,3 +294,17 @@ def test_infer_help_loads_no_torch() -> None:
     )
     assert done.stderr == "set()"
     assert "--grid" in done.stdout
+
+
+def test_infer_draws_the_attention(faces: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    out = faces / "out"
+    assert infer(faces / "lq" / "face0.png", "--weights", weights, "--out", out) == 0
+    arguments = (faces / "lq", "--weights", weights, "--out", out, "--attention")
+    assert infer(*arguments) == 0
+    assert names(out / "attention") == [f"face{index}.png" for index in range(5)]
+    picture = read_image(out / "attention" / "face0.png")
+    assert infer(*arguments, "--overwrite", "--attention-blocks", "encoder.1") == 0
+    assert read_image(out / "attention" / "face0.png").shape[1] < picture.shape[1]
+    assert infer(*arguments, "--overwrite", "--attention-blocks", "encoder.9") == 2
+    assert "blocks must be some of encoder.1" in capsys.readouterr().err
+    assert infer(*arguments[:-1], "--attention-blocks", "encoder.1") == 2

@@ -32,6 +32,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--gt", metavar="DIR", help="ground truth under the same stems: prints PSNR and SSIM")
     parser.add_argument("--grid", action="store_true", help="write comparison pictures to DIR/grid")
+    parser.add_argument("--attention", action="store_true", help="write figures of the attention to DIR/attention")
+    parser.add_argument(
+        "--attention-blocks", metavar="NAME,...", help="blocks of the network in the figures, such as encoder.1,body.0"
+    )
     add_common(parser)
     parser.set_defaults(func=run)
 
@@ -41,9 +45,14 @@ def run(args: argparse.Namespace) -> int:
     from facesr_plugin.inference import plan_jobs, run_jobs
     from facesr_plugin.pipeline.restorer import load
 
-    jobs = plan_jobs(args.inputs, args.out, gt=args.gt, grid=args.grid, overwrite=args.overwrite)
+    if args.attention_blocks and not args.attention:
+        raise ValueError("--attention-blocks chooses what --attention draws, got it alone. Add --attention.")
+    blocks = args.attention_blocks.split(",") if args.attention_blocks else None
+    jobs = plan_jobs(
+        args.inputs, args.out, gt=args.gt, grid=args.grid, attention=args.attention, overwrite=args.overwrite
+    )
     restorer = load(args.weights, args.device, args.precision)
-    summary = run_jobs(jobs, restorer, batch=args.batch, workers=args.workers)
+    summary = run_jobs(jobs, restorer, batch=args.batch, workers=args.workers, blocks=blocks)
     _report(summary, args.out, restorer.card.metric_protocol)
     return EXIT_SOME_FAILED if summary.failures else EXIT_DONE
 

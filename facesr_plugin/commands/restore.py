@@ -76,7 +76,8 @@ def _run_aligned(args: argparse.Namespace) -> int:
     if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--aligned takes crops, which have no use for {flags}. Leave it out.")
-    return infer.run(argparse.Namespace(**vars(args), gt=None, grid=args.save_grid))
+    crops = {"gt": None, "grid": args.save_grid, "attention": False, "attention_blocks": None}
+    return infer.run(argparse.Namespace(**vars(args), **crops))
 
 
 def _run_photos(args: argparse.Namespace) -> int:

@@ -1,0 +1,178 @@
+"""Attention figures: what the sigmoid maps of a network's attention branches look at.
+
+Source: the figures of the SPARNet paper (IEEE TIP 2021); no code was released, so cells, scale and colours are this
+project's. Maps are captured with forward hooks on the modules named ``attention``, for one forward only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+_GAP_PX = 8
+_BAR_PX = 14
+_TEXT, _BACKGROUND = "#333333", "#ffffff"
+_RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
+
+
+class Cell(NamedTuple):
+    """One picture of a figure under its caption: ``(H, W, 3)`` uint8 RGB."""
+
+    caption: str
+    image: np.ndarray
+
+
+@contextmanager
+def capture_attention(network: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Collect the attention maps of the forwards inside the block; of several, the last one's.
+
+    Yields:
+        A dict that fills in network order: name of the block to ``(N, 1 or C, h, w)`` in (0, 1), detached, on the CPU.
+    """
+    maps: dict[str, Tensor] = {}
+
+    def keep(name: str) -> object:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            maps[name] = output.detach().float().cpu()
+
+        return hook
+
+    handles = [
+        network.get_submodule(f"{name}.attention").register_forward_hook(keep(name))
+        for name in attention_blocks(network)
+    ]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def attention_blocks(network: nn.Module) -> list[str]:
+    """Return the names of the blocks that have an attention branch, in network order."""
+    return [name.removesuffix(".attention") for name, _ in network.named_modules() if name.endswith(".attention")]
+
+
+def choose_blocks(network: nn.Module, wanted: Sequence[str] | None = None) -> list[str]:
+    """Return the blocks whose maps a figure shows, in network order.
+
+    Args:
+        network: With attention.
+        wanted: Names of blocks; by default all but the body's, and of that the first, the middle and the last.
+
+    Raises:
+        ValueError: If the network has no attention, or not in one of the blocks wanted.
+    """
+    names = attention_blocks(network)
+    if not names:
+        raise ValueError("network must have attention branches, got none. Its attention cannot be drawn.")
+    if wanted is not None:
+        unknown = [name for name in wanted if name not in names]
+        if unknown or not wanted:
+            raise ValueError(f"blocks must be some of {', '.join(names)}, got {', '.join(unknown) or 'none'}")
+        return [name for name in names if name in wanted]
+    body = [name for name in names if name.startswith("body.")]
+    chosen = {body[index] for index in (0, (len(body) - 1) // 2, -1)} if body else set()
+    return [name for name in names if name not in body or name in chosen]
+
+
+def attention_figure(
+    sr: np.ndarray,
+    maps: dict[str, np.ndarray],
+    *,
+    before: Sequence[Cell] = (),
+    after: Sequence[Cell] = (),
+    resample: str = "nearest",
+    fixed_scale: bool = False,
+) -> np.ndarray:
+    """Draw one face: maps alone above, maps over the grey result below.
+
+    Args:
+        sr: The restored face, ``(H, W, 3)`` uint8 RGB.
+        maps: Caption to ``(C, h, w)`` in [0, 1]; the mean over C is shown, and its smallest and largest value told.
+        before: Pictures to the left of the maps, such as the input.
+        after: Pictures to the right of them, after the result.
+        resample: ``nearest`` shows the map's own grid, ``bilinear`` smooths it.
+        fixed_scale: Colours from 0 to 1 instead of from each map's smallest to its largest value.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB on white, with a colour bar at the right.
+
+    Raises:
+        ValueError: If there are no maps or ``resample`` is unknown.
+    """
+    if not maps:
+        raise ValueError("maps must hold at least one attention map, got none: the network has no attention")
+    if resample not in _RESAMPLING:
+        raise ValueError(f"resample must be one of {', '.join(_RESAMPLING)}, got {resample!r}")
+    size = (sr.shape[1], sr.shape[0])
+    grey = np.asarray(Image.fromarray(sr).convert("L").convert("RGB"), np.float32)
+    alone, over = [], []
+    for caption, values in maps.items():
+        values = values.mean(0)
+        low, high = float(values.min()), float(values.max())
+        span = (0.0, 1.0) if fixed_scale else (low, high)
+        colour = _enlarge((values - span[0]) / max(span[1] - span[0], 1e-12), size, resample)
+        alone.append(Cell(caption, colour))
+        over.append(Cell(f"{low:.2f} to {high:.2f}", (0.5 * grey + 0.5 * colour).astype(np.uint8)))
+    empty = Cell("", np.full_like(sr, 255))
+    ends = ("1", "0") if fixed_scale else ("max", "min")
+    return _draw([[*before, *alone, Cell("result", sr), *after], [empty] * len(before) + over], size, ends)
+
+
+def jet(values: np.ndarray) -> np.ndarray:
+    """Colour ``(H, W)`` values in [0, 1] with OpenCV's jet, blue to red: ``(H, W, 3)`` uint8 RGB."""
+    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return _jet_table()[levels]
+
+
+@lru_cache(maxsize=1)
+def _jet_table() -> np.ndarray:
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_JET)[:, 0, ::-1])
+
+
+def _enlarge(values: np.ndarray, size: tuple[int, int], resample: str) -> np.ndarray:
+    grid = Image.fromarray(values.astype(np.float32))
+    return jet(np.asarray(grid.resize(size, _RESAMPLING[resample])))
+
+
+def _draw(rows: list[list[Cell]], size: tuple[int, int], ends: tuple[str, str]) -> np.ndarray:
+    """Lay rows of cells out, their captions above them, and a colour bar beside them."""
+    font = _font(max(11, size[0] // 12))
+    widest = max(font.getbbox(cell.caption)[2] for row in rows for cell in row)
+    line = int(font.getbbox("Ag")[3]) + 4
+    width, height = max(size[0], int(widest)) + _GAP_PX, size[1] + line + _GAP_PX
+    bar_text = int(max(font.getbbox(end)[2] for end in ends)) + _GAP_PX
+    canvas_size = (_GAP_PX + width * len(rows[0]) + _BAR_PX + bar_text + _GAP_PX, _GAP_PX + height * len(rows))
+    canvas = Image.new("RGB", canvas_size, _BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    for row, cells in enumerate(rows):
+        for column, cell in enumerate(cells):
+            left, top = _GAP_PX + column * width, _GAP_PX + row * height
+            shift = (width - _GAP_PX - int(font.getbbox(cell.caption)[2])) // 2
+            draw.text((left + shift, top), cell.caption, fill=_TEXT, font=font)
+            picture = Image.fromarray(cell.image)
+            canvas.paste(picture, (left + (width - _GAP_PX - picture.width) // 2, top + line))
+    left, top = _GAP_PX + width * len(rows[0]), _GAP_PX + line
+    length = canvas_size[1] - top - _GAP_PX
+    bar = np.repeat(np.linspace(1, 0, length)[:, None], _BAR_PX, axis=1)
+    canvas.paste(Image.fromarray(jet(bar)), (left, top))
+    draw.text((left + _BAR_PX + 4, top), ends[0], fill=_TEXT, font=font)
+    draw.text((left + _BAR_PX + 4, top + length - line), ends[1], fill=_TEXT, font=font)
+    return np.array(canvas)
+
+
+def _font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font; before Pillow 10.1, or without FreeType, it has one small size."""
+    try:
+        return ImageFont.load_default(size_px)
+    except (TypeError, ImportError):
+        return ImageFont.load_default()
