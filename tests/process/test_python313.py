@@ -78,7 +78,7 @@ def test_options_can_be_copied(child: ChildEnv, tmp_path: Path) -> None:
 def test_official_weights_are_converted(child: ChildEnv, tmp_path: Path) -> None:
     torch.save(official_state("tiny_in_sn_attn3d"), tmp_path / "official.pth")
     _, printed = facesr(child, tmp_path, "convert", "official.pth", "ours.safetensors")
-    assert "sparnet SPARNet" in printed
+    assert "sparnethd SPARNet" in printed
     assert (tmp_path / "ours.safetensors").is_file()
 
 
