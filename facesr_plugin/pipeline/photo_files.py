@@ -50,7 +50,7 @@ class Extras:
 
 @dataclass
 class PhotoSummary:
-    """What a run did. ``notes`` tell of faces that were left as they were, and of photos without any."""
+    """What a run did. ``notes`` tell of faces left as they were, photos without any, and animations."""
 
     skipped: int = 0
     photos: int = 0
@@ -126,6 +126,8 @@ def run_photos(
                 summary.failures.append(opened)
                 bar.update()
                 continue
+            if opened.photo.animated:
+                summary.notes.append(f"{opened.job.source}: animated, only its first frame is taken")
             waiting.append(opened)
             yield opened.photo.colour, find_faces(opened.job.source, to_rgb8(opened.photo.colour))
 

@@ -218,3 +218,15 @@ def test_restore_takes_jpeg_and_turns_it(tmp_path: Path, weights: Path) -> None:
     image = read_image(tmp_path / "out" / "a.png")
     assert image.shape == PHOTO.shape
     np.testing.assert_allclose(image[:, 88:], PHOTO[:, 88:], atol=60)
+
+
+def test_restore_takes_the_first_frame_and_says_so(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    frames = [Image.fromarray(PHOTO), Image.fromarray(255 - PHOTO)]
+    frames[0].save(tmp_path / "in" / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    points = write_points(tmp_path / "points.csv", {"other": POINTS})
+    assert restore(tmp_path, weights, "--landmarks", points) == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), PHOTO)
+    assert "a.webp: animated, only its first frame is taken" in capsys.readouterr().err
