@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from facesr_plugin.archs.sparnet_arch import SPARNet
+from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import Weights, save_weights
 from facesr_plugin.cli import main
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
@@ -36,6 +38,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = SPARNet(**HD_ARGS).state_dict()
     save_weights(path, Weights("sparnethd", "SPARNet", HD_ARGS, state, "params", path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """512 pixels per face take seconds."""
+    hd = replace(get_card("sparnethd"), lq_size=128)
+    monkeypatch.setattr(
+        "facesr_plugin.pipeline.restorer.get_card", lambda name: {"sparnethd": hd}.get(name, get_card(name))
+    )
 
 
 def write_points(path: Path, faces: dict[str, np.ndarray]) -> Path:
