@@ -19,13 +19,14 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL"),
 ]
 
-# A small batch, so that a run of seconds has many commits; the pause spreads the work over the kills.
+# A small batch, so that a run of seconds has many commits. The pause makes a whole run of 150 images last three
+# seconds at least: longer than six kills of half a second, however fast the machine is.
 RUN = """
 import functools, sys, time
 from facesr_plugin.data import lmdb_store, prepare, prepare_synthetic
 original = lmdb_store.LmdbWriter.put
 def put(self, key, png):
-    time.sleep(0.004)
+    time.sleep(0.02)
     original(self, key, png)
 lmdb_store.LmdbWriter.put = put
 lmdb_store.LmdbWriter.__init__ = functools.partialmethod(lmdb_store.LmdbWriter.__init__, batch=8, map_size=65536)
@@ -63,7 +64,7 @@ def kill_until_it_ends(command, mark: str, rng: random.Random) -> int:
     for kills in range(60):
         process = start(command, mark)
         try:
-            out, err = process.communicate(timeout=rng.uniform(0.05, 1.2) if kills < 6 else 60)
+            out, err = process.communicate(timeout=rng.uniform(0.05, 0.5) if kills < 6 else 60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
