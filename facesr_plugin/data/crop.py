@@ -126,12 +126,12 @@ def cut(image: np.ndarray, window: Window, size: int, kernel: str) -> np.ndarray
     Returns:
         ``(size, size, 3)`` uint8 RGB.
     """
-    rows = mirrored(window.top, window.side, image.shape[0])
-    columns = mirrored(window.left, window.side, image.shape[1])
+    rows = _mirrored(window.top, window.side, image.shape[0])
+    columns = _mirrored(window.left, window.side, image.shape[1])
     return resize(np.ascontiguousarray(image[rows][:, columns]), (size, size), kernel)
 
 
-def mirrored(first: int, count: int, length: int) -> np.ndarray:
+def _mirrored(first: int, count: int, length: int) -> np.ndarray:
     """Return the indices ``first, first + 1, ...`` reflected into ``0 .. length - 1`` without repeating the border."""
     period = max(2 * (length - 1), 1)
     places = np.arange(first, first + count) % period

@@ -9,36 +9,22 @@ aliasing. Images that are aligned already are only resized (Pillow bicubic).
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from facesr_plugin.data.annotations import read_landmarks
-from facesr_plugin.data.crop import mirrored
 from facesr_plugin.data.face_png import encode_face
 from facesr_plugin.data.inputs import read_item
 from facesr_plugin.data.prepare import Job, Outcome, Report, Task, run_job
 from facesr_plugin.data.transforms import resize, resize_landmarks
-from facesr_plugin.ops.affine import (
-    FFHQ_SIZE,
-    FFHQ_TEMPLATE,
-    fit_similarity,
-    invert,
-    rescale_source,
-    rescale_target,
-    scale_of,
-    transform,
-    warp_cubic,
-)
+from facesr_plugin.ops.affine import FFHQ_SIZE, transform
+from facesr_plugin.ops.align import crop_face, ffhq_matrix
 from facesr_plugin.utils.imageio import decode_rgb
 
 _SMALLEST, _LARGEST = 16, 4096
-_TAPS_PX = 3
-_LARGEST_WINDOW = 4  # times the image's longer side: farther out is a mistake in the annotation
 _FIVE_OF_68 = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))  # ranges whose means are eyes, nose tip, mouth corners
 
 
@@ -131,60 +117,10 @@ def _shrink(image: np.ndarray, points: np.ndarray | None, size: int) -> tuple[np
 def _align(image: np.ndarray, points: np.ndarray | None, size: int) -> tuple[np.ndarray, np.ndarray]:
     if points is None:
         raise ValueError("image has no landmarks")
-    matrix = ffhq_matrix(points, size)
-    return align_face(image, matrix, size), transform(points, matrix).astype(np.float32)
+    matrix = ffhq_matrix(five_points(points), size)
+    return crop_face(image, matrix, size), transform(points, matrix).astype(np.float32)
 
 
-def ffhq_matrix(points: np.ndarray, size: int) -> np.ndarray:
-    """Return the 2x3 similarity from an image to its aligned face of side ``size``.
-
-    Args:
-        points: ``(5, 2)`` eyes, nose tip, mouth corners, or ``(68, 2)`` of iBUG/300-W: (x, y) in pixels, pixel centres
-            at integers.
-        size: In pixels.
-
-    Raises:
-        ValueError: If the points coincide or are not finite.
-    """
-    if len(points) == 68:
-        points = np.stack([points[first:end].mean(0) for first, end in _FIVE_OF_68])
-    return rescale_target(fit_similarity(points, np.array(FFHQ_TEMPLATE)), size / FFHQ_SIZE)
-
-
-def align_face(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Cut an aligned face out of ``(H, W, 3)`` uint8 RGB; beyond the border the image is mirrored.
-
-    Args:
-        image: The photo.
-        matrix: From it to the face.
-        size: Side of the face in pixels.
-
-    Returns:
-        ``(size, size, 3)`` uint8 RGB.
-
-    Raises:
-        ValueError: If the face lies beside the photo or is far larger than it.
-    """
-    end = size - 0.5
-    corners = transform([[-0.5, -0.5], [end, -0.5], [-0.5, end], [end, end]], invert(matrix))
-    left, top = np.floor(corners.min(0)).astype(int) - _TAPS_PX
-    width, height = np.ceil(corners.max(0)).astype(int) + _TAPS_PX + 1 - (left, top)
-    _check_window(corners, max(width, height), image.shape[:2])
-    rows, columns = mirrored(top, height, image.shape[0]), mirrored(left, width, image.shape[1])
-    window = np.ascontiguousarray(image[rows][:, columns])
-    matrix = np.column_stack([matrix[:, :2], transform([left, top], matrix)])
-    factor = math.floor(1 / scale_of(matrix) + 1e-6)
-    if factor >= 2:
-        height, width = height // factor * factor, width // factor * factor
-        window = np.asarray(Image.fromarray(window[:height, :width]).reduce(factor))
-        matrix = rescale_source(matrix, 1 / factor)
-    return np.rint(warp_cubic(window, matrix, (size, size))).astype(np.uint8)
-
-
-def _check_window(corners: np.ndarray, side: int, size: tuple[int, int]) -> None:
-    height, width = size
-    x, y = corners.mean(0)
-    if not (0 <= x <= width - 1 and 0 <= y <= height - 1) or side > _LARGEST_WINDOW * max(size):
-        raise ValueError(
-            f"landmarks do not fit an image of {width} x {height} pixels: the face's centre is {x:.0f}, {y:.0f}"
-        )
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Return eyes, nose tip and mouth corners, ``(5, 2)``, of 5 points or of the 68 of iBUG/300-W."""
+    return points if len(points) == 5 else np.stack([points[first:end].mean(0) for first, end in _FIVE_OF_68])

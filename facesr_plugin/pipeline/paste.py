@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from facesr_plugin.ops.affine import invert, rescale_target
-from facesr_plugin.pipeline.aligner import bounds, reduce
+from facesr_plugin.ops.align import bounds, reduce
 
 _ALMOST = np.float32(1 / 64)  # a sum just below a whole level is that level
 _FADE = (0.03, 0.14)  # the mask grows from 0 to 1 between these distances from the border, in parts of the side

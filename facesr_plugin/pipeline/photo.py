@@ -10,7 +10,8 @@ import numpy as np
 
 from facesr_plugin.cards import SystemCard
 from facesr_plugin.ops.affine import rescale_target, scale_of
-from facesr_plugin.pipeline.aligner import alignment, crop_face
+from facesr_plugin.ops.align import crop_face
+from facesr_plugin.pipeline.aligner import alignment
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.paste import enlarge, paste_face
 

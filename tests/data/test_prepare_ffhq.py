@@ -4,8 +4,9 @@ from PIL import Image
 
 from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
 from facesr_plugin.data.lmdb_store import LmdbReader
-from facesr_plugin.data.prepare_ffhq import FFHQRecipe, align_face, ffhq_matrix, prepare_ffhq
+from facesr_plugin.data.prepare_ffhq import FFHQRecipe, five_points, prepare_ffhq
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
+from facesr_plugin.ops.align import crop_face, ffhq_matrix
 from facesr_plugin.utils.imageio import decode_rgb
 from helpers.faces import make_image, write_images
 
@@ -41,7 +42,7 @@ def test_ffhq_matrix_takes_68_points():
     points[36, 0] -= 3
     points[39, 0] += 3  # the corners of an eye lie about its centre
     points[[30, 48, 54]] = IN_FACE[2:]
-    assert np.allclose(ffhq_matrix(points, SIZE), ffhq_matrix(IN_FACE, SIZE))
+    assert np.allclose(ffhq_matrix(five_points(points), SIZE), ffhq_matrix(IN_FACE, SIZE))
 
 
 @pytest.mark.parametrize("scale", [0.8, 1.0, 3.0])
@@ -51,7 +52,7 @@ def test_align_face_finds_the_face_again(scale):
     centre = transform(IN_FACE[2], to_photo)
     spot = 255 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * (4 * scale) ** 2))
     photo = np.repeat(spot[..., None], 3, axis=2).astype(np.uint8)
-    face = align_face(photo, invert(to_photo), SIZE)[..., 0].astype(float)
+    face = crop_face(photo, invert(to_photo), SIZE)[..., 0].astype(float)
     assert face.shape == (SIZE, SIZE)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     found = np.array([(face * columns).sum(), (face * rows).sum()]) / face.sum()
@@ -60,7 +61,7 @@ def test_align_face_finds_the_face_again(scale):
 
 def test_align_face_mirrors_beyond_the_photo():
     photo = make_image(0, 40, 40)
-    face = align_face(photo, np.array([[1.0, 0, 12], [0, 1, 10]]), 64)
+    face = crop_face(photo, np.array([[1.0, 0, 12], [0, 1, 10]]), 64)
     rows = np.abs(np.arange(64) - 10)
     columns = np.abs(np.arange(64) - 12)
     rows, columns = np.minimum(rows, 78 - rows), np.minimum(columns, 78 - columns)
@@ -68,8 +69,8 @@ def test_align_face_mirrors_beyond_the_photo():
 
 
 def test_align_face_refuses_points_beside_the_photo():
-    with pytest.raises(ValueError, match="landmarks do not fit an image of 40 x 40 pixels: the face's centre is"):
-        align_face(make_image(0, 40, 40), np.array([[1.0, 0, 500], [0, 1, 0]]), 64)
+    with pytest.raises(ValueError, match="face must lie in the photo of 40 x 40 pixels, got points about"):
+        crop_face(make_image(0, 40, 40), np.array([[1.0, 0, 500], [0, 1, 0]]), 64)
 
 
 @pytest.mark.parametrize("encoding", ["png", "jpeg"])

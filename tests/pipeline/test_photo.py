@@ -8,7 +8,8 @@ from torch import nn
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
-from facesr_plugin.pipeline.aligner import alignment, bounds, crop_face
+from facesr_plugin.ops.align import bounds, crop_face
+from facesr_plugin.pipeline.aligner import alignment
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.landmark_file import read_faces
 from facesr_plugin.pipeline.paste import enlarge, paste_face
@@ -91,6 +92,11 @@ def test_crop_face_mirrors_beyond_the_photo() -> None:
 def test_crop_face_refuses_a_face_beside_the_photo() -> None:
     with pytest.raises(ValueError, match="face must lie in the photo"):
         crop_face(PHOTO, np.array([[1.0, 0, 900], [0, 1.0, 0]]), 64)
+
+
+def test_crop_face_refuses_points_that_ask_for_far_more_than_the_photo() -> None:
+    with pytest.raises(ValueError, match="ask for 64007 pixels. Check the landmarks"):
+        crop_face(PHOTO, np.array([[1e-3, 0, 32], [0, 1e-3, 32]]), 64)
 
 
 def test_restore_keeps_every_bit_outside_the_faces() -> None:
