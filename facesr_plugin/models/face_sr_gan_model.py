@@ -6,6 +6,7 @@ what each side's adversarial terms are (``adversarial_losses``, ``discriminator_
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from torch import Tensor
 from facesr_plugin.models.face_sr_model import FaceSRModel
 
 
-class FaceSRGANModel(FaceSRModel):
+class FaceSRGANModel(FaceSRModel, ABC):
     """Train a generator and a discriminator in turns, on the same batch.
 
     The generator goes first, against a discriminator that stands still and gets no gradients. Then the discriminator
@@ -41,13 +42,13 @@ class FaceSRGANModel(FaceSRModel):
 
     # What a system says
 
+    @abstractmethod
     def adversarial_losses(self) -> dict[str, Tensor]:
         """Weighted terms of the generator, by name, that need ``self.net_d``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def discriminator_losses(self) -> dict[str, Tensor]:
         """Weighted terms of the discriminator on ``self.gt`` and ``self.output``, logged as ``l_d_<name>``."""
-        raise NotImplementedError
 
     # Set-up
 
