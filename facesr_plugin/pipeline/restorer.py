@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.checkpoints import Weights, load_weights
 from facesr_plugin.ops.protocol import normalise, quantise, to_float
+from facesr_plugin.pipeline.compute import check_precision, resolve_device, run_network
 from facesr_plugin.pipeline.detector import FaceDetector
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.photo import PhotoOptions, Result, check_photo, restore_photos, to_rgb8
@@ -25,7 +25,6 @@ from facesr_plugin.registry import ARCH_REGISTRY
 
 MIN_SIDE = 4
 MAX_ASPECT = 4
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32") -> Restorer:
@@ -60,9 +59,9 @@ class Restorer:
 
     def __init__(self, network: nn.Module, card: SystemCard, device: str = "auto", precision: str = "fp32") -> None:
         self.card = card
-        self.device = _resolve_device(device)
+        self.device = resolve_device(device)
         self.precision = precision
-        _check_precision(self.device, precision)
+        check_precision(self.device, precision)
         self.network = network.to(self.device).eval()
 
     def fit(self, face: np.ndarray) -> np.ndarray:
@@ -149,23 +148,13 @@ class Restorer:
     def _restore(self, faces: np.ndarray) -> np.ndarray:
         """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8."""
         images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
-        try:
-            output = self._forward(normalise(to_float(images), self.card))
-        except torch.cuda.OutOfMemoryError as error:
-            raise ValueError(f"batch {len(faces)} does not fit into the memory of {self.device}. Lower it.") from error
-        if not output.isfinite().all():
-            raise ValueError(f"the network's output is not finite in {self.precision}. Check the weights, or use fp32.")
+        output = run_network(
+            self.network, normalise(to_float(images), self.card), self.precision, f"batch {len(faces)}"
+        )
         scale = 1 if self.card.upsampling else self.card.scale
         height, width = (side * scale for side in faces.shape[1:3])
         output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
         return quantise(output, self.card).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    @torch.inference_mode()
-    def _forward(self, images: Tensor) -> Tensor:
-        dtype = _PRECISIONS[self.precision]
-        autocast = torch.autocast(self.device.type, dtype=dtype) if dtype != torch.float32 else nullcontext()
-        with autocast:  # torch 2.1 refuses float32 even when it is not enabled
-            return self.network(images).float()
 
 
 def fitted_size(size: tuple[int, int], card: SystemCard) -> tuple[int, int]:
@@ -198,35 +187,3 @@ def _build(weights: Weights, card: SystemCard) -> nn.Module:
     network = ARCH_REGISTRY.get(weights.arch)(**weights.args)
     network.load_state_dict(weights.state_dict)
     return network
-
-
-def _resolve_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-        if device.type not in ("cpu", "cuda"):  # `meta` computes nothing, others were never run
-            raise RuntimeError(device.type)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N and present here, got {name!r}") from error
-    return device
-
-
-def _check_precision(device: torch.device, precision: str) -> None:
-    """Refuse what this torch cannot compute on this device; some versions would fall back to fp32 with a warning."""
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    dtype = _PRECISIONS[precision]
-    if dtype == torch.float32:
-        return
-    try:
-        with torch.autocast(device.type, dtype=dtype):
-            sample = torch.zeros(1, 1, 3, 3, device=device)
-            done = nn.functional.conv2d(sample, sample).dtype
-    except RuntimeError:
-        done = None
-    if done != dtype:
-        raise ValueError(
-            f"precision {precision} is not available on {device} with torch {torch.__version__}. Use fp32."
-        )
