@@ -6,7 +6,9 @@ nothing else in the package knows one system from another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_LARGEST_SIZE = 4096
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,19 @@ class SystemCard:
     def gt_size(self) -> int:
         """Side of the published target, in pixels."""
         return self.lq_size * self.scale
+
+    def sized(self, gt_size: int) -> SystemCard:
+        """Return the card for a network that was trained for faces of ``gt_size`` pixels.
+
+        Raises:
+            ValueError: If the system cannot have such faces.
+        """
+        step = max(self.scale, self.size_multiple)
+        if gt_size % step or not step <= gt_size <= _LARGEST_SIZE:
+            raise ValueError(
+                f"faces of {self.system} must have a multiple of {step} pixels, at most {_LARGEST_SIZE}, got {gt_size}"
+            )
+        return replace(self, lq_size=gt_size // self.scale)
 
 
 CARDS: dict[str, SystemCard] = {

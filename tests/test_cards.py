@@ -23,6 +23,20 @@ def test_sparnethd_card_takes_files_resized_to_the_size_of_its_output() -> None:
     assert (card.framing, card.size_multiple, card.output_rounding) == ("ffhq", 16, "truncate")
 
 
+@pytest.mark.parametrize(("system", "gt_size", "lq_size"), [("sparnethd", 128, 128), ("sparnet", 64, 8)])
+def test_card_of_another_size_keeps_the_scale(system: str, gt_size: int, lq_size: int) -> None:
+    card = get_card(system).sized(gt_size)
+    assert (card.lq_size, card.gt_size) == (lq_size, gt_size)
+    assert dataclasses.replace(card, lq_size=get_card(system).lq_size) == get_card(system)
+
+
+@pytest.mark.parametrize("gt_size", [0, 20, 65536])
+def test_card_refuses_sizes_that_its_networks_cannot_have(gt_size: int) -> None:
+    message = f"faces of sparnethd must have a multiple of 16 pixels, at most 4096, got {gt_size}"
+    with pytest.raises(ValueError, match=message):
+        get_card("sparnethd").sized(gt_size)
+
+
 def test_unknown_system_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="system must be one of .*sparnet.*, got 'sparnt'"):
         get_card("sparnt")

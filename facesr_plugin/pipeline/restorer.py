@@ -30,6 +30,8 @@ MAX_ASPECT = 4
 def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32") -> Restorer:
     """Read weights (ours, BasicSR's or official ones) and return the restorer of their system.
 
+    Faces enter in the size that the network's arguments name (``out_size``), which may differ from the published one.
+
     Args:
         weights: ``.pth`` or ``.safetensors`` file of a generator.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -41,7 +43,8 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     """
     found = load_weights(weights)
     card = get_card(found.system)
-    return Restorer(_build(found, card), card, device, precision)
+    network = _build(found, card)
+    return Restorer(network, card.sized(found.args.get("out_size", card.gt_size)), device, precision)
 
 
 class Restorer:

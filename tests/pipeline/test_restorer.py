@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 import facesr_plugin
+from facesr_plugin.archs.sparnet_arch import SPARNet
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import Weights, save_weights
 from facesr_plugin.ops.protocol import prepare_input, quantise, to_float
@@ -45,6 +46,15 @@ def test_load_restores_as_the_published_protocol(tmp_path: Path) -> None:
     expected = np.clip((output + 1) / 2 * 255, 0, 255).astype(np.uint8)
     assert expected.std() > 10
     assert_same_levels(restored, expected)
+
+
+def test_load_takes_faces_in_the_size_that_the_network_was_trained_for(tmp_path: Path) -> None:
+    args = {"min_ch": 4, "max_ch": 8, "in_size": 64, "out_size": 64, "res_depth": 1, "norm_type": "in"}
+    weights = Weights("sparnethd", "SPARNet", args, SPARNet(**args).state_dict(), "params", tmp_path / "w.pth")
+    save_weights(weights.path, weights)
+    restorer = facesr_plugin.load(weights.path, device="cpu")
+    assert restorer(random_face(100, 100))[0].shape == (64, 64, 3)
+    assert restorer.card == get_card("sparnethd").sized(64)
 
 
 def test_restorer_prepares_as_the_card_says(restorer: Restorer) -> None:
