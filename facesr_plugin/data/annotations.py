@@ -3,8 +3,6 @@
 Arrays: ``names`` (N), ``points`` (N, K, 2) float32 (x, y) in pixels with pixel centres at integers, and optionally
 ``visible`` (N, K), ``boxes`` (N, 4) x1 y1 x2 y2, ``score`` (N), ``image_size`` (N, 2) height and width.
 Other arrays are ignored. A name is joined to an LMDB's key by its stem (``key_of``).
-Flip tables: 68 points of iBUG/300-W (the order that JASRNet's code uses; DIC's released table exchanges
-the corners of each eye instead of the eyes), 5 points left eye, right eye, nose, left and right mouth corner.
 """
 
 from __future__ import annotations
@@ -17,9 +15,6 @@ import numpy as np
 
 from facesr_plugin.data.keys import key_of
 from facesr_plugin.utils.files import atomic_write
-
-_SWAPPED_EYES = ([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46])
-_REVERSED_RANGES = ((0, 17), (17, 27), (31, 36), (48, 55), (55, 60), (60, 65), (65, 68))
 
 
 @dataclass(frozen=True)
@@ -138,27 +133,3 @@ def write_landmarks(path: str | os.PathLike, landmarks: Landmarks) -> None:
         if value is not None:
             arrays[name] = np.asarray(value, dtype=dtype)
     atomic_write(path, lambda file: np.savez(file, **arrays))
-
-
-def flip_permutation(num_points: int) -> np.ndarray:
-    """Return which point of the original becomes point k of the mirrored face, ``(K)`` int64; its own inverse.
-
-    Raises:
-        ValueError: If no table is known for this number of points.
-    """
-    if num_points not in _FLIPS:
-        known = ", ".join(str(number) for number in _FLIPS)
-        raise ValueError(f"landmarks must have {known} points to be mirrored, got {num_points}. Set use_hflip: false.")
-    return _FLIPS[num_points].copy()
-
-
-def _flip_68() -> np.ndarray:
-    table = np.arange(68)
-    for first, end in _REVERSED_RANGES:
-        table[first:end] = table[first:end][::-1].copy()
-    left, right = _SWAPPED_EYES
-    table[left], table[right] = right, left
-    return table
-
-
-_FLIPS = {68: _flip_68(), 5: np.array([1, 0, 2, 4, 3])}

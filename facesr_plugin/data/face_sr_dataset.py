@@ -15,9 +15,10 @@ import torch
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data import transforms
-from facesr_plugin.data.annotations import flip_permutation, read_landmarks
+from facesr_plugin.data.annotations import read_landmarks
 from facesr_plugin.data.base import FaceDataset, FaceOptions, to_tensor
 from facesr_plugin.data.sources import ImageSource, open_source
+from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.options import parse_section
 

@@ -22,10 +22,10 @@ from facesr_plugin.data.prepare import Job, Outcome, Report, Task, run_job
 from facesr_plugin.data.transforms import resize, resize_landmarks
 from facesr_plugin.ops.affine import FFHQ_SIZE, transform
 from facesr_plugin.ops.align import crop_face, ffhq_matrix
+from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.utils.imageio import decode_rgb
 
 _SMALLEST, _LARGEST = 16, 4096
-_FIVE_OF_68 = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))  # ranges whose means are eyes, nose tip, mouth corners
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def prepare_ffhq(
         source: Folder, zip file, or text file of paths.
         out: ``X.lmdb``.
         recipe: Size, and whether the images are aligned.
-        landmarks: Landmark file of 5 or 68 points in pixels of the source images; the faces' own go to
+        landmarks: Landmark file of 5, 68 or 98 points in pixels of the source images; the faces' own go to
             ``landmarks.npz`` in the LMDB. Needed unless the images are aligned.
         lists: Lists of names by split (``train``, ``val``).
         workers: Processes; 0 works in this one.
@@ -84,9 +84,9 @@ def prepare_ffhq(
     """
     if landmarks is None and not recipe.aligned:
         raise ValueError("images need --landmarks to be aligned by. Give them, or --aligned if they are aligned.")
-    if landmarks is not None and read_landmarks(landmarks).num_points not in (5, 68):
+    if landmarks is not None and read_landmarks(landmarks).num_points not in (5, 68, 98):
         count = read_landmarks(landmarks).num_points
-        raise ValueError(f"landmark file {landmarks} must have 5 or 68 points per face, got {count}")
+        raise ValueError(f"landmark file {landmarks} must have 5, 68 or 98 points per face, got {count}")
     plan = {"format": 1, "kind": "ffhq", "size": recipe.size, "aligned": recipe.aligned, "encoding": recipe.encoding}
     job = Job(functools.partial(_make_faces, recipe=recipe), plan)
     return run_job(job, source, out, lists=lists or {}, landmarks=landmarks, workers=workers, overwrite=overwrite)
@@ -119,8 +119,3 @@ def _align(image: np.ndarray, points: np.ndarray | None, size: int) -> tuple[np.
         raise ValueError("image has no landmarks")
     matrix = ffhq_matrix(five_points(points), size)
     return crop_face(image, matrix, size), transform(points, matrix).astype(np.float32)
-
-
-def five_points(points: np.ndarray) -> np.ndarray:
-    """Return eyes, nose tip and mouth corners, ``(5, 2)``, of 5 points or of the 68 of iBUG/300-W."""
-    return points if len(points) == 5 else np.stack([points[first:end].mean(0) for first, end in _FIVE_OF_68])

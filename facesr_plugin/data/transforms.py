@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from facesr_plugin.data.annotations import flip_permutation
+from facesr_plugin.ops.landmark import flip_permutation
 
 ZOOM_MODES = ("official", "corrected")
 _AREA_RANGE = (0.7, 1.0)

@@ -2,7 +2,7 @@
 
 ``.csv`` has one line per face and any number of faces per photo; its header names the columns ``file`` and
 ``leye_x leye_y reye_x reye_y nose_x nose_y lmouth_x lmouth_y rmouth_x rmouth_y`` (left as seen in the picture), and if
-known ``x1 y1 x2 y2 score``. ``.npz`` is the package's landmark file: one face of 5 or 68 points per photo.
+known ``x1 y1 x2 y2 score``. ``.npz`` is the package's landmark file: one face of 5, 68 or 98 points per photo.
 Pixels of the upright photo, pixel centres at integers. Photos are found by their stems.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from facesr_plugin.data.annotations import read_landmarks
+from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.pipeline.face import Face
 
 _POINTS = tuple(f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy")
@@ -61,18 +62,12 @@ def _face_of(line: dict[str, str]) -> Face:
 
 def _read_npz(path: Path) -> dict[str, list[Face]]:
     landmarks = read_landmarks(path)
-    if landmarks.num_points not in _FIVE:
-        raise ValueError(f"{path} must have 5 or 68 points per face, got {landmarks.num_points}")
-    points = _FIVE[landmarks.num_points](landmarks.points.astype(np.float64))
+    if landmarks.num_points not in (5, 68, 98):
+        raise ValueError(f"{path} must have 5, 68 or 98 points per face, got {landmarks.num_points}")
+    points = five_points(landmarks.points.astype(np.float64))
     boxes = [None] * len(points) if landmarks.boxes is None else landmarks.boxes.astype(np.float64)
     names = [Path(name).stem for name in landmarks.names]
     return {name: [Face(five, box)] for name, five, box in zip(names, points, boxes, strict=True)}
 
 
-def _five_of_68(points: np.ndarray) -> np.ndarray:
-    eyes = [points[:, 36:42].mean(1), points[:, 42:48].mean(1)]
-    return np.stack([*eyes, points[:, 30], points[:, 48], points[:, 54]], axis=1)
-
-
-_FIVE = {5: np.asarray, 68: _five_of_68}
 _READERS = {".csv": _read_csv, ".npz": _read_npz}

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from facesr_plugin.data.annotations import Landmarks, flip_permutation, read_landmarks, write_landmarks
+from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
 
 
 def make(count: int = 3, num_points: int = 5, **more) -> Landmarks:
@@ -103,22 +103,3 @@ def test_landmarks_may_be_unknown_where_they_are_not_visible():
 def test_write_landmarks_wants_the_extension(tmp_path):
     with pytest.raises(ValueError, match=r"must end with \.npz"):
         write_landmarks(tmp_path / "a.txt", make())
-
-
-@pytest.mark.parametrize("num_points", [5, 68])
-def test_flip_permutation_is_its_own_inverse(num_points):
-    table = flip_permutation(num_points)
-    assert sorted(table) == list(range(num_points))
-    assert np.array_equal(table[table], np.arange(num_points))
-
-
-def test_flip_permutation_of_68_points_exchanges_the_eyes():
-    table = flip_permutation(68)
-    assert table[[36, 37, 38, 39, 40, 41]].tolist() == [45, 44, 43, 42, 47, 46]
-    assert table[[0, 8, 17, 21, 27, 30, 31, 33]].tolist() == [16, 8, 26, 22, 27, 30, 35, 33]
-    assert table[[48, 51, 55, 57, 60, 62, 65, 66]].tolist() == [54, 51, 59, 57, 64, 62, 67, 66]
-
-
-def test_flip_permutation_rejects_other_numbers():
-    with pytest.raises(ValueError, match="landmarks must have 68, 5 points to be mirrored, got 19"):
-        flip_permutation(19)

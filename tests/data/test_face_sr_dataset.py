@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from facesr_plugin.data.annotations import Landmarks, flip_permutation, write_landmarks
+from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.data.face_sr_dataset import FaceSRDataset
+from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.resume import SampleIndex
 from helpers.faces import make_image, write_images, write_lmdb

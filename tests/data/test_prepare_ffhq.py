@@ -4,9 +4,10 @@ from PIL import Image
 
 from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
 from facesr_plugin.data.lmdb_store import LmdbReader
-from facesr_plugin.data.prepare_ffhq import FFHQRecipe, five_points, prepare_ffhq
+from facesr_plugin.data.prepare_ffhq import FFHQRecipe, prepare_ffhq
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.ops.align import crop_face, ffhq_matrix
+from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.utils.imageio import decode_rgb
 from helpers.faces import make_image, write_images
 
@@ -123,7 +124,7 @@ def test_prepare_ffhq_says_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match=r"images need --landmarks to be aligned by\. Give them, or --aligned"):
         prepare(tmp_path / "in", tmp_path / "x.lmdb")
     write_points(tmp_path / "points.npz", names, np.ones((1, 19, 2)))
-    with pytest.raises(ValueError, match=r"points\.npz must have 5 or 68 points per face, got 19"):
+    with pytest.raises(ValueError, match=r"points\.npz must have 5, 68 or 98 points per face, got 19"):
         prepare(tmp_path / "in", tmp_path / "x.lmdb", landmarks=tmp_path / "points.npz")
     with pytest.raises(ValueError, match="size must be from 16 to 4096, got 8"):
         FFHQRecipe(8)

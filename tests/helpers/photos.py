@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr_plugin.data.synthetic import generate_face
+from facesr_plugin.ops.landmark import five_points
 
 PLACES = ((20, 30, 96), (150, 12, 64), (240, 70, 80))  # left, top, side of the faces in ``group_photo``
 
@@ -19,12 +20,6 @@ def group_photo(places: tuple = PLACES, size: tuple[int, int] = (180, 340)) -> t
         photo[top : top + side, left : left + side] = face
         points.append(five_points(landmarks) + [left, top])
     return photo, np.array(points)
-
-
-def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Return eyes, nose tip and mouth corners of 68 points."""
-    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
-    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
 
 
 class Negative(nn.Module):

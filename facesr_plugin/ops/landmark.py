@@ -1,0 +1,126 @@
+"""Index tables of facial landmarks: from one layout to a smaller one, and to the mirrored face.
+
+Layouts go by their number of points: 5 (left eye, right eye, nose tip, left and right mouth corner, as seen in the
+picture), 19 (AFLW), 68 (iBUG/300-W), 98 (WFLW) and 194 (Helen). Sources: JASRNet's released code for the mirrored 19,
+68 and 194 points (DIC's table of 68 exchanges the corners of each eye instead of the eyes), WFLW's figure of 98 points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+LAYOUTS = {5: "eyes, nose, mouth corners", 19: "AFLW", 68: "iBUG/300-W", 98: "WFLW", 194: "Helen"}
+
+_PLAIN_OF_98 = {  # first point of 68: points of 98
+    0: range(0, 33, 2),  # jaw
+    27: range(51, 60),  # nose
+    36: (60, 61, 63, 64, 65, 67),  # eyes: WFLW has one more point in the middle of each lid
+    42: (68, 69, 71, 72, 73, 75),
+    48: range(76, 96),  # mouth
+}
+_BROWS_OF_98 = {  # first point of 68: upper and lower edge, whose means the 68 points are
+    17: ((33, 34, 35, 36, 37), (33, 41, 40, 39, 38)),
+    22: ((42, 43, 44, 45, 46), (50, 49, 48, 47, 46)),
+}
+_FIVE_OF_68 = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))  # ranges whose means they are
+
+
+def _pairs_of_98() -> np.ndarray:
+    """Two points of 98 whose mean is each of the 68, ``(2, 68)``."""
+    pairs = np.zeros((2, 68), np.int64)
+    for first, points in _PLAIN_OF_98.items():
+        pairs[:, first : first + len(points)] = points
+    for first, edges in _BROWS_OF_98.items():
+        pairs[:, first : first + 5] = edges
+    return pairs
+
+
+_PAIRS_OF_98 = _pairs_of_98()
+
+
+def points_68(points: np.ndarray) -> np.ndarray:
+    """Return the 68 points of iBUG/300-W of the 68, or of the 98 of WFLW.
+
+    Args:
+        points: ``(..., K, 2)`` (x, y), any frame.
+
+    Returns:
+        ``(..., 68, 2)``; brows are the middle between the two edges that WFLW has.
+
+    Raises:
+        ValueError: If K is neither 68 nor 98.
+    """
+    count = points.shape[-2]
+    if count not in (68, 98):
+        raise ValueError(f"landmarks must have 68 or 98 points to give 68, got {count}")
+    return points if count == 68 else points[..., _PAIRS_OF_98, :].mean(-3)
+
+
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Return eyes, nose tip and mouth corners of 5, 68 or 98 points.
+
+    Args:
+        points: ``(..., K, 2)`` (x, y), any frame.
+
+    Returns:
+        ``(..., 5, 2)``; an eye is the mean of the six points about it.
+
+    Raises:
+        ValueError: If K is another number.
+    """
+    count = points.shape[-2]
+    if count not in (5, 68, 98):
+        raise ValueError(f"landmarks must have 5, 68 or 98 points to give 5, got {count}")
+    if count == 5:
+        return points
+    points = points_68(points)
+    return np.stack([points[..., first:end, :].mean(-2) for first, end in _FIVE_OF_68], axis=-2)
+
+
+def flip_permutation(num_points: int) -> np.ndarray:
+    """Return which point of the original becomes point k of the mirrored face, ``(K)`` int64; its own inverse.
+
+    Raises:
+        ValueError: If no table is known for this number of points.
+    """
+    if num_points not in _FLIPS:
+        known = ", ".join(str(number) for number in _FLIPS)
+        raise ValueError(f"landmarks must have {known} points to be mirrored, got {num_points}. Set use_hflip: false.")
+    return _FLIPS[num_points].copy()
+
+
+def _flip(
+    num_points: int,
+    reversed_ranges: Iterable[tuple[int, int]],
+    exchanged: Iterable[tuple[Iterable[int], Iterable[int]]],
+) -> np.ndarray:
+    """Build a table: points of the half-open ranges in reverse order, pairs of points exchanged, others fixed."""
+    table = np.arange(num_points)
+    for first, end in reversed_ranges:
+        table[first:end] = table[first:end][::-1].copy()
+    for left, right in exchanged:
+        table[list(left)], table[list(right)] = list(right), list(left)
+    return table
+
+
+_FLIPS = {
+    5: _flip(5, (), [((0, 3), (1, 4))]),
+    19: _flip(19, ((0, 6), (6, 12), (12, 15), (15, 18)), ()),
+    68: _flip(
+        68,
+        ((0, 17), (17, 27), (31, 36), (48, 55), (55, 60), (60, 65), (65, 68)),
+        [(range(36, 42), (45, 44, 43, 42, 47, 46))],
+    ),
+    98: _flip(
+        98,
+        ((0, 33), (55, 60), (76, 83), (83, 88), (88, 93), (93, 96), (96, 98)),
+        [(range(33, 42), (46, 45, 44, 43, 42, 50, 49, 48, 47)), (range(60, 68), (72, 71, 70, 69, 68, 75, 74, 73))],
+    ),
+    194: _flip(
+        194,
+        ((0, 41), (41, 58), (58, 71), (71, 86), (86, 100), (100, 114)),
+        [(range(114, 134), range(134, 154)), (range(154, 174), range(174, 194))],
+    ),
+}

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from facesr_plugin.ops.landmark import LAYOUTS, five_points, flip_permutation, points_68
+
+
+def numbered(count: int) -> np.ndarray:
+    """Points that tell their index: (k, 1000 - k)."""
+    return np.stack([np.arange(count), 1000 - np.arange(count)], -1).astype(np.float32)
+
+
+def test_points_68_of_98_are_those_of_facexlib():
+    from facexlib.alignment import landmark_98_to_68
+
+    points = np.random.default_rng(0).uniform(0, 256, (98, 2)).astype(np.float32)
+    assert np.allclose(points_68(points), landmark_98_to_68(points), atol=1e-5)
+
+
+def test_points_68_takes_many_faces_and_leaves_68_alone():
+    points = np.random.default_rng(0).uniform(0, 256, (3, 98, 2))
+    assert np.array_equal(points_68(points)[1], points_68(points[1]))
+    assert np.array_equal(points_68(points[:, :68]), points[:, :68])
+
+
+def test_points_68_rejects_other_layouts():
+    with pytest.raises(ValueError, match="must have 68 or 98 points to give 68, got 194"):
+        points_68(np.zeros((2, 194, 2)))
+
+
+def test_five_points_of_68():
+    expected = [38.5, 44.5, 30, 48, 54]
+    assert five_points(numbered(68))[:, 0].tolist() == expected
+    assert five_points(np.stack([numbered(68)] * 2)).shape == (2, 5, 2)
+
+
+def test_five_points_of_98_lie_where_the_pupils_are():
+    eyes = [np.mean([60, 61, 63, 64, 65, 67]), np.mean([68, 69, 71, 72, 73, 75])]
+    assert np.allclose(five_points(numbered(98))[:, 0], [*eyes, 54, 76, 82])
+
+
+def test_five_points_leaves_5_alone_and_rejects_others():
+    assert np.array_equal(five_points(numbered(5)), numbered(5))
+    with pytest.raises(ValueError, match="must have 5, 68 or 98 points to give 5, got 19"):
+        five_points(np.zeros((19, 2)))
+
+
+@pytest.mark.parametrize("num_points", LAYOUTS)
+def test_flip_permutation_is_its_own_inverse(num_points):
+    table = flip_permutation(num_points)
+    assert sorted(table) == list(range(num_points))
+    assert np.array_equal(table[table], np.arange(num_points))
+
+
+def test_flip_permutation_of_68_points_exchanges_the_eyes():
+    table = flip_permutation(68)
+    assert table[[36, 37, 38, 39, 40, 41]].tolist() == [45, 44, 43, 42, 47, 46]
+    assert table[[0, 8, 17, 21, 27, 30, 31, 33]].tolist() == [16, 8, 26, 22, 27, 30, 35, 33]
+    assert table[[48, 51, 55, 57, 60, 62, 65, 66]].tolist() == [54, 51, 59, 57, 64, 62, 67, 66]
+
+
+def test_flip_permutation_of_98_points_agrees_with_that_of_68():
+    """Mirroring, then taking 68 of 98, is taking 68, then mirroring."""
+    points = np.random.default_rng(0).uniform(0, 256, (98, 2))
+    before, after = points_68(points[flip_permutation(98)]), points_68(points)[flip_permutation(68)]
+    assert np.allclose(before, after)
+
+
+def test_flip_permutation_of_98_points_exchanges_what_68_points_have_not():
+    assert flip_permutation(98)[[1, 62, 66, 96]].tolist() == [31, 70, 74, 97]
+
+
+def test_flip_permutation_of_68_points_agrees_with_that_of_5():
+    points = np.random.default_rng(0).uniform(0, 256, (68, 2))
+    assert np.allclose(five_points(points[flip_permutation(68)]), five_points(points)[flip_permutation(5)])
+
+
+def test_flip_permutation_of_19_and_194_points():
+    assert flip_permutation(19)[[0, 5, 6, 13, 15, 18]].tolist() == [5, 0, 11, 13, 17, 18]
+    assert flip_permutation(194)[[0, 20, 41, 114, 133, 154, 193]].tolist() == [40, 20, 57, 134, 153, 174, 173]
+
+
+def test_flip_permutation_rejects_other_numbers():
+    with pytest.raises(ValueError, match="landmarks must have 5, 19, 68, 98, 194 points to be mirrored, got 29"):
+        flip_permutation(29)
