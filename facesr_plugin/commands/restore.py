@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from facesr_plugin.pipeline.background import Background
     from facesr_plugin.pipeline.face import Face
     from facesr_plugin.pipeline.photo_files import PhotoSummary
     from facesr_plugin.pipeline.restorer import Restorer
@@ -22,11 +23,14 @@ Restore the faces of whole photos: every IN (file, folder or glob) becomes OUT/<
 
 Faces are found, aligned as the weights' system wants them, restored, and put back under a mask that fades out. Outside
 the faces nothing changes: grey stays grey, 16 bits stay 16 bits, alpha and colour profile are kept (CMYK becomes RGB).
+With --bg-weights the rest of the photo goes through a network too, tile by tile, whatever --upscale is.
 Files that have a result already are left alone, so an interrupted run continues.
 """
 _PHOTO_FLAGS = {  # and what they are when not given; crops have no use for them
     "landmarks": None,
     "upscale": 1,
+    "bg_weights": None,
+    "bg_tile": None,
     "only_largest": False,
     "min_face": 0.0,
     "weight": 1.0,
@@ -52,7 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--landmarks", metavar="FILE", help="points of the faces (.csv or .npz): nothing is detected")
     add("--detector", default="resnet50", choices=["resnet50", "mobile0.25"], help="(default: resnet50)")
     add("--detector-weights", metavar="FILE", help="of the detector (default: see facesr weights list)")
-    add("--upscale", type=positive_int, default=1, metavar="N", help="enlarge the photo N times, Lanczos (default: 1)")
+    add("--upscale", type=positive_int, default=1, metavar="N", help="enlarge the photo N times (default: 1)")
+    add("--bg-weights", metavar="FILE", help="RRDBNet or SRVGGNetCompact for what is no face (default: Lanczos)")
+    add("--bg-tile", type=positive_int, metavar="PX", help="side of the background's tiles (default: 256)")
     add("--only-largest", action="store_true", help="restore the largest face of a photo only")
     add("--min-face", type=float, default=0.0, metavar="PX", help="leave smaller faces as they are (default: 0)")
     add("--weight", type=float, default=1.0, metavar="W", help="1: restored face, 0: the photo (default: 1)")
@@ -87,7 +93,7 @@ def _run_photos(args: argparse.Namespace) -> int:
     from facesr_plugin.utils.imageio import MAX_PIXELS
 
     names = ("upscale", "only_largest", "min_face", "weight", "force", "batch")
-    options = PhotoOptions(**{name: getattr(args, name) for name in names})
+    options = PhotoOptions(**{name: getattr(args, name) for name in names}, **_background(args))
     jobs = plan_photos(args.inputs, args.out, overwrite=args.overwrite)
     max_pixels = args.max_pixels or MAX_PIXELS
     _allow(max_pixels)
@@ -103,6 +109,16 @@ def _run_photos(args: argparse.Namespace) -> int:
     )
     _report(summary, args.out)
     return EXIT_SOME_FAILED if summary.failures else EXIT_DONE
+
+
+def _background(args: argparse.Namespace) -> dict[str, Background]:
+    if not args.bg_weights:
+        if args.bg_tile:
+            raise ValueError("--bg-tile is for the network of --bg-weights, got it alone. Add --bg-weights.")
+        return {}
+    from facesr_plugin.pipeline.background import TILE_PX, load_background
+
+    return {"background": load_background(args.bg_weights, args.device, args.precision, args.bg_tile or TILE_PX)}
 
 
 def _allow(max_pixels: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,12 +26,14 @@ class PhotoOptions:
     """What is done with the faces of a photo.
 
     Args:
-        upscale: The photo is enlarged this many times (Lanczos), at least 1.
+        upscale: The photo is enlarged this many times, at least 1.
         only_largest: Restore the largest face only.
         min_face: Leave smaller faces as they are; longer side of the box in pixels.
         weight: 1 for the restored face, 0 for the photo, between for a blend.
         force: Shrink faces that hold more than a super-resolution network's small input, instead of skipping them.
         batch: Faces that go through the network at a time, at least 1.
+        background: Enlarges a photo, ``(H, W)`` or ``(H, W, 3)``, ``upscale`` times; by default Lanczos, which with 1
+            keeps every bit. ``background.load_background`` gives one that restores by a network.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -43,6 +45,7 @@ class PhotoOptions:
     weight: float = 1.0
     force: bool = False
     batch: int = 16
+    background: Callable[[np.ndarray, int], np.ndarray] = enlarge
 
     def __post_init__(self) -> None:
         for name in ("upscale", "batch"):
@@ -93,7 +96,7 @@ def restore_photos(
 
     Yields:
         A ``Result`` per photo: a new array, enlarged ``upscale`` times. Outside the faces it has the bits of the photo
-        (of its Lanczos enlargement). Every face says what became of it.
+        (of what ``options.background`` makes of it). Every face says what became of it.
 
     Raises:
         TypeError, ValueError: If a photo is none, or the network fails; see ``Restorer``.
@@ -144,7 +147,7 @@ def _finish(restorer: Restorer, photos: list[tuple[np.ndarray, list[Face]]], opt
     for face, restored in zip(chosen, restorer([face.crop for face in chosen], options.batch), strict=True):
         face.restored = restored
     for photo, faces in photos:
-        image = enlarge(photo, options.upscale)
+        image = options.background(photo, options.upscale)
         image = image.copy() if image is photo else image
         for face in _chosen([(photo, faces)]):
             matrix = rescale_target(face.matrix, face.restored.shape[0] / face.crop.shape[0])

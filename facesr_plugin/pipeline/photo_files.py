@@ -154,7 +154,7 @@ def _collect(outcome: tuple[PhotoJob, Result] | Failure, summary: PhotoSummary, 
     summary.photos += 1
     summary.faces += len(restored)
     if not result.faces:
-        summary.notes.append(f"{job.source}: no face found, its colours are unchanged")
+        summary.notes.append(f"{job.source}: no face found; written without a restored one")
     summary.notes += [
         f"{job.source}: face at ({face.landmarks[2, 0]:.0f}, {face.landmarks[2, 1]:.0f}) left as it was: {face.skipped}"
         for face in result.faces

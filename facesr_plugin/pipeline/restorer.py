@@ -126,11 +126,12 @@ class Restorer:
             image: ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8 or uint16.
             landmarks: ``(N, 5, 2)`` points of the faces, order of ``Face``; then nothing is detected.
             detector: Maps ``(H, W, 3)`` uint8 RGB to faces; by default RetinaFace with ResNet-50, kept for later calls.
-            options: Of ``PhotoOptions``: ``upscale``, ``only_largest``, ``min_face``, ``weight``, ``force``, ``batch``.
+            options: Of ``PhotoOptions``: ``upscale``, ``only_largest``, ``min_face``, ``weight``, ``force``, ``batch``,
+                ``background``.
 
         Returns:
             The photo, in the type that it came in, and its faces with their crops. Outside the faces every bit is kept
-            (with ``upscale`` 1). A photo without faces comes back as it is.
+            (with ``upscale`` 1 and no ``background``). A photo without faces comes back as it is.
 
         Raises:
             TypeError, ValueError: If an argument is out of its range, or the network fails; see ``Restorer``.

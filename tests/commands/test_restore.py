@@ -12,9 +12,12 @@ from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import Weights, save_weights
 from facesr_plugin.cli import main
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
+from facesr_plugin.pipeline.background import load_background
 from facesr_plugin.pipeline.landmark_file import read_faces
+from facesr_plugin.pipeline.paste import enlarge
 from facesr_plugin.utils.imageio import read_image, write_png
 from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
+from helpers.background import rrdbnet, save_background
 from helpers.photos import group_photo
 from helpers.tiny import save_tiny_sparnet
 
@@ -89,7 +92,7 @@ def test_restore_restores_a_folder(folder: Path, weights: Path, capsys: pytest.C
     assert (restored[y, x] != PHOTO[y, x]).any()
     written = capsys.readouterr()
     assert "3 photos with 2 restored faces" in written.out
-    assert "empty.png: no face found, its colours are unchanged" in written.err
+    assert "empty.png: no face found; written without a restored one" in written.err
 
 
 def test_restore_continues_where_it_was(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
@@ -135,6 +138,36 @@ def test_restore_enlarges_alpha_too(tmp_path: Path, weights: Path) -> None:
     image = decode_photo((tmp_path / "out" / "a.png").read_bytes(), "a")
     assert image.colour.shape == (160, 180, 3)
     assert image.alpha.shape == (160, 180)
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "grey", "alpha"])
+def test_restore_takes_a_background_network(tmp_path: Path, weights: Path, kind: str) -> None:
+    alpha = PHOTO[..., 1].copy()
+    photo = {
+        "8 bits": Photo(PHOTO),
+        "16 bits": Photo(PHOTO.astype(np.uint16) * 257),
+        "grey": Photo(PHOTO[..., 0].copy()),
+        "alpha": Photo(PHOTO, alpha),
+    }[kind]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(encode_png(photo))
+    points = write_points(tmp_path / "points.csv", {"a": POINTS})
+    path = save_background(tmp_path / "bg.pth", rrdbnet(2))
+    assert restore(tmp_path, weights, "--landmarks", points, "--bg-weights", path, "--upscale", 2, "--bg-tile", 64) == 0
+    image = decode_photo((tmp_path / "out" / "a.png").read_bytes(), "a")
+    expected = load_background(path, device="cpu", tile=64)(photo.colour, 2)
+    assert image.colour.dtype == photo.colour.dtype
+    np.testing.assert_array_equal(image.colour[:, 176:], expected[:, 176:])
+    assert (image.colour != expected).any()
+    if photo.alpha is not None:
+        np.testing.assert_array_equal(image.alpha, enlarge(alpha, 2))
+
+
+def test_restore_refuses_a_tile_without_a_network(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    assert restore(folder, weights, "--landmarks", folder / "points.csv", "--bg-tile", 64) == 2
+    assert "--bg-tile is for the network of --bg-weights, got it alone" in capsys.readouterr().err
+    assert restore(folder, weights, "--landmarks", folder / "points.csv", "--bg-weights", weights) == 2
+    assert "must hold a background network of BasicSR" in capsys.readouterr().err
 
 
 def test_restore_refuses_huge_results(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
