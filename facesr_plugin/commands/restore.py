@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--weights", required=True, metavar="FILE", help=".pth or .safetensors of a generator")
     add("--out", required=True, metavar="DIR", help="folder of the results")
     add("--aligned", action="store_true", help="the inputs are aligned crops: restore each as one face")
-    add("--landmarks", metavar="FILE", help="points of the faces (.csv or .npz): nothing is detected")
+    add("--landmarks", metavar="FILE", help="points of the faces (.csv, .npz, .json): nothing is detected")
     add("--detector", default="resnet50", choices=["resnet50", "mobile0.25"], help="(default: resnet50)")
     add("--detector-weights", metavar="FILE", help="of the detector (default: see facesr weights list)")
     add("--upscale", type=positive_int, default=1, metavar="N", help="enlarge the photo N times (default: 1)")

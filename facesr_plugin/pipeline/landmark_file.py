@@ -2,7 +2,7 @@
 
 ``.csv`` has one line per face and any number of faces per photo; its header names the columns ``file`` and
 ``leye_x leye_y reye_x reye_y nose_x nose_y lmouth_x lmouth_y rmouth_x rmouth_y`` (left as seen in the picture), and if
-known ``x1 y1 x2 y2 score``. ``.npz`` is the package's landmark file: one face of 5, 68 or 98 points per photo.
+known ``x1 y1 x2 y2 score``. ``.npz`` and ``.json`` are the package's landmark file, with 5, 68 or 98 points per face.
 Pixels of the upright photo, pixel centres at integers. Photos are found by their stems.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facesr_plugin.data.annotations import read_landmarks
+from facesr_plugin.data.annotations import SUFFIXES, read_landmarks
 from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.pipeline.face import Face
 
@@ -60,14 +60,17 @@ def _face_of(line: dict[str, str]) -> Face:
     return Face(points, box, float(line["score"]) if line.get("score") else None)
 
 
-def _read_npz(path: Path) -> dict[str, list[Face]]:
+def _read_own(path: Path) -> dict[str, list[Face]]:
     landmarks = read_landmarks(path)
     if landmarks.num_points not in (5, 68, 98):
         raise ValueError(f"{path} must have 5, 68 or 98 points per face, got {landmarks.num_points}")
     points = five_points(landmarks.points.astype(np.float64))
-    boxes = [None] * len(points) if landmarks.boxes is None else landmarks.boxes.astype(np.float64)
-    names = [Path(name).stem for name in landmarks.names]
-    return {name: [Face(five, box)] for name, five, box in zip(names, points, boxes, strict=True)}
+    found = defaultdict(list)
+    for row, name in enumerate(landmarks.names):
+        box = None if landmarks.boxes is None else landmarks.boxes[row].astype(np.float64)
+        score = None if landmarks.score is None else float(landmarks.score[row])
+        found[Path(name).stem].append(Face(points[row], box, score))
+    return dict(found)
 
 
-_READERS = {".csv": _read_csv, ".npz": _read_npz}
+_READERS = {".csv": _read_csv, **dict.fromkeys(SUFFIXES, _read_own)}

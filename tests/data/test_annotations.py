@@ -1,9 +1,10 @@
 import io
+import json
 
 import numpy as np
 import pytest
 
-from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
+from facesr_plugin.data.annotations import Landmarks, check_layout, read_landmarks, write_landmarks
 
 
 def make(count: int = 3, num_points: int = 5, **more) -> Landmarks:
@@ -11,19 +12,22 @@ def make(count: int = 3, num_points: int = 5, **more) -> Landmarks:
     return Landmarks(tuple(f"face.{i}.png" for i in range(count)), points, **more)
 
 
-def test_landmarks_survive_a_file(tmp_path):
+@pytest.mark.parametrize("name", ["a.npz", "a.json"])
+def test_landmarks_survive_a_file(tmp_path, name):
     written = make(
         visible=np.array([[True] * 5, [False] * 5, [True] * 5]),
         boxes=np.arange(12, dtype=np.float32).reshape(3, 4),
         score=np.array([0.5, 0.25, 1], dtype=np.float32),
         image_size=np.full((3, 2), 128),
+        face=np.array([0, 2, 1]),
     )
-    write_landmarks(tmp_path / "a.npz", written)
-    read = read_landmarks(tmp_path / "a.npz")
+    written.points[1, 3] = np.nan  # unknown
+    write_landmarks(tmp_path / name, written)
+    read = read_landmarks(tmp_path / name)
     assert read.names == written.names
-    for name in ("points", "visible", "boxes", "score", "image_size"):
-        assert np.array_equal(getattr(read, name), getattr(written, name))
-        assert getattr(read, name).dtype == getattr(written, name).dtype
+    for field in ("points", "visible", "boxes", "score", "image_size", "face"):
+        assert np.array_equal(getattr(read, field), getattr(written, field), equal_nan=True)
+        assert getattr(read, field).dtype == getattr(written, field).dtype
 
 
 def test_read_landmarks_ignores_other_arrays(tmp_path):
@@ -101,5 +105,79 @@ def test_landmarks_may_be_unknown_where_they_are_not_visible():
 
 
 def test_write_landmarks_wants_the_extension(tmp_path):
-    with pytest.raises(ValueError, match=r"must end with \.npz"):
+    with pytest.raises(ValueError, match=r"must end with \.npz or \.json, got .*a\.txt"):
         write_landmarks(tmp_path / "a.txt", make())
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.json"])
+def test_landmarks_of_no_face_keep_their_layout(tmp_path, name):
+    write_landmarks(tmp_path / name, make(0, 98))
+    assert read_landmarks(tmp_path / name).points.shape == (0, 98, 2)
+
+
+def test_landmark_json_is_one_readable_line_per_face(tmp_path):
+    points = np.array([[[1.1, 2], [3, 4.25]]], np.float32)
+    write_landmarks(tmp_path / "a.json", Landmarks(("a.png",), points, score=np.array([0.5], np.float32)))
+    assert (tmp_path / "a.json").read_text() == (
+        '{"format": "facesr-landmarks", "version": 1, "num_points": 2, "faces": [\n'
+        '{"name": "a.png", "points": [[1.1, 2.0], [3.0, 4.25]], "score": 0.5}\n]}\n'
+    )
+
+
+FACE = {"name": "a.png", "points": [[1, 2], [3, 4]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"format": "coco"}, "its format is not 'facesr-landmarks'"),
+        ({"version": 2}, r"its version must be 1, got 2\. Update facesr-plugin"),
+        ({"faces": 3}, "it lacks num_points or faces"),
+        ({"num_points": None}, "it lacks num_points or faces"),
+        ({"faces": [{"name": "a.png"}]}, "face 0 lacks name or points"),
+        ({"num_points": 68}, r"face 0 \(a\.png\) must have 68 points, got 2"),
+        ({"faces": [{**FACE, "score": 1}, {**FACE, "name": "b"}]}, "must all have 'score' or none, got it in 1 of 2"),
+        ({"faces": [{**FACE, "points": [[1, 2], [3]]}]}, "inhomogeneous"),
+        ({"faces": [{**FACE, "points": [[1, None], [3, 4]]}]}, "points must be finite where they are visible"),
+        ({"faces": [{**FACE, "points": [[1, float("nan")], [3, 4]]}]}, "it holds NaN, which JSON has not"),
+        ({"faces": [{**FACE, "face": "x"}]}, "face must be numbers"),
+    ],
+)
+def test_read_landmarks_rejects_wrong_json(tmp_path, change, text):
+    content = {"format": "facesr-landmarks", "version": 1, "num_points": 2, "faces": [FACE], **change}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"landmark file .*a\.json must be JSON with format .*{text}"):
+        read_landmarks(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"format": "facesr-', "[" * 100_000])
+def test_read_landmarks_rejects_damaged_json(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=r"landmark file .*a\.json must be JSON"):
+        read_landmarks(tmp_path / "a.json")
+
+
+def test_landmarks_may_have_several_faces_of_an_image():
+    points = np.zeros((2, 5, 2), np.float32)
+    landmarks = Landmarks(("a.png", "a.png"), points, face=np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"must be of one face per image here, got 2 of a\.png\. .* --only-largest"):
+        landmarks.rows_by_key()
+    with pytest.raises(ValueError, match=r"faces of an image must differ in number, got 'a\.png' twice"):
+        Landmarks(("a.png", "a.png"), points, face=np.array([1, 1]))
+
+
+def test_landmarks_outside_their_image_are_refused():
+    points = np.full((1, 5, 2), 100, np.float32)
+    size = np.array([[60, 120]])
+    with pytest.raises(ValueError, match=r"of a\.png must lie in its image of 120 x 60 pixels.*about \(100, 100\)"):
+        Landmarks(("a.png",), points, image_size=size)
+    points[0, :3, 1] = 59.5
+    assert Landmarks(("a.png",), points, image_size=size).num_points == 5
+
+
+@pytest.mark.parametrize(
+    ("num_points", "text"), [(29, r"5 \(eyes, .*194 \(Helen\) points, got 29"), (5, r"68 \(iBUG/300-W\)")]
+)
+def test_check_layout_names_what_is_known(num_points, text):
+    with pytest.raises(ValueError, match=text):
+        check_layout(num_points, *([(68,)] if num_points == 5 else []))

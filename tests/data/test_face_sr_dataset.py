@@ -233,5 +233,5 @@ def test_dataset_names_missing_partners(tmp_path):
 def test_dataset_cannot_mirror_points_without_a_table(tmp_path):
     names = write_images(tmp_path / "gt", 1)
     write_points(tmp_path / "points.npz", names, num_points=29)
-    with pytest.raises(ValueError, match=r"must have 68, 5 points to be mirrored, got 29\. Set use_hflip: false"):
+    with pytest.raises(ValueError, match=r"must have .*194 points to be mirrored, got 29\. Set use_hflip: false"):
         make_dataset(tmp_path / "gt", use_hflip=True, landmarks=str(tmp_path / "points.npz"))
