@@ -85,16 +85,21 @@ class Stub:
 
 
 @dataclass(eq=False)
-class _NumpyDtype:
+class NumpyDtype:
     """Stand-in for ``numpy.dtype`` of a plain number."""
 
     spec: str
     order: str = field(default="<")
 
     def build_from_pickle(self, state: Any) -> None:
+        """Keep the byte order that the pickle wanted to set."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|"):
             raise UnsupportedCheckpointError("the pickle declares a numpy type that is not a plain number")
         self.order = state[1]
+
+    def resolve(self) -> np.dtype:
+        """Return the type itself."""
+        return np.dtype(self.spec).newbyteorder(self.order)
 
 
 class StorageTable:
@@ -327,17 +332,17 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _numpy_dtype(spec: Any, *_: Any) -> _NumpyDtype:
+def _numpy_dtype(spec: Any, *_: Any) -> NumpyDtype:
     if spec not in _NUMPY_SCALARS:
         raise UnsupportedCheckpointError(f"the pickle holds a numpy value of type {str(spec)[:40]!r}, not a number")
-    return _NumpyDtype(spec)
+    return NumpyDtype(spec)
 
 
 def _numpy_scalar(dtype: Any, data: Any) -> bool | int | float:
-    if type(dtype) is not _NumpyDtype or type(data) not in (bytes, str):
+    if type(dtype) is not NumpyDtype or type(data) not in (bytes, str):
         raise UnsupportedCheckpointError("a numpy scalar must be a type and its bytes")
     raw = data.encode("latin1") if isinstance(data, str) else data
-    kind = np.dtype(dtype.spec).newbyteorder(dtype.order)
+    kind = dtype.resolve()
     if len(raw) != kind.itemsize:
         raise UnsupportedCheckpointError(f"a numpy scalar of type {dtype.spec} has {len(raw)} bytes")
     return np.frombuffer(raw, dtype=kind)[0].item()

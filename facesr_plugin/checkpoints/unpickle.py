@@ -31,16 +31,22 @@ class Unpickler:
     Args:
         globals_: The closed list: ``"module.name"`` to the function that stands in for it.
         persistent_load: Called with each persistent id.
+        max_opcodes: Longer pickles are refused; by default those longer than weights need.
 
     Raises:
         UnsupportedCheckpointError: From ``load``: opcode, global or structure outside what weights need.
     """
 
     def __init__(
-        self, globals_: Mapping[str, Callable[..., Any]], persistent_load: Callable[[Any], Any] | None = None
+        self,
+        globals_: Mapping[str, Callable[..., Any]],
+        persistent_load: Callable[[Any], Any] | None = None,
+        *,
+        max_opcodes: int | None = None,
     ) -> None:
         self._globals = globals_
         self._persistent_load = persistent_load
+        self._max_opcodes = MAX_OPCODES if max_opcodes is None else max_opcodes
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -58,7 +64,7 @@ class Unpickler:
             raise UnsupportedCheckpointError(f"the pickle is damaged: {_short(error)}") from error
 
     def _run(self, file: BinaryIO) -> Any:
-        for _ in range(MAX_OPCODES):
+        for _ in range(self._max_opcodes):
             opcode = pickletools.code2op.get(file.read(1).decode("latin-1"))
             if opcode is None:
                 raise ValueError("truncated, or not a pickle")
@@ -69,7 +75,7 @@ class Unpickler:
                 raise UnsupportedCheckpointError(f"the pickle uses the opcode {opcode.name}, which weights never need")
             handler(self, opcode.arg.reader(file) if opcode.arg else None)
         else:
-            raise UnsupportedCheckpointError(f"the pickle has more than {MAX_OPCODES} opcodes")
+            raise UnsupportedCheckpointError(f"the pickle has more than {self._max_opcodes} opcodes")
         (result,) = self._stack
         if result is _MARK or isinstance(result, Global):
             raise UnsupportedCheckpointError("the pickle holds no object")
