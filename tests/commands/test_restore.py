@@ -1,4 +1,3 @@
-import csv
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from facesr_plugin.pipeline.paste import enlarge
 from facesr_plugin.utils.imageio import read_image, write_png
 from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
 from helpers.background import rrdbnet, save_background
-from helpers.photos import group_photo
+from helpers.photos import COLUMNS, group_photo, write_points
 from helpers.tiny import save_tiny_sparnet
 
 HD_ARGS = {
@@ -32,7 +31,6 @@ HD_ARGS = {
     "spectral_norm": True,
 }
 PHOTO, POINTS = group_photo(((10, 8, 64),), (80, 90))
-COLUMNS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +48,6 @@ def _small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "facesr_plugin.pipeline.restorer.get_card", lambda name: {"sparnethd": hd}.get(name, get_card(name))
     )
-
-
-def write_points(path: Path, faces: dict[str, np.ndarray]) -> Path:
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file", *COLUMNS])
-        table.writerows([name, *five.reshape(-1)] for name, points in faces.items() for five in points)
-    return path
 
 
 @pytest.fixture
@@ -215,7 +205,7 @@ def test_restore_refuses_wrong_usage(folder: Path, weights: Path, arguments: tup
 
 def test_read_faces_reads_boxes_and_scores(tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
-    header = ["file", "x1", "y1", "x2", "y2", "score", *COLUMNS]
+    header = ["file", "x1", "y1", "x2", "y2", "score", *COLUMNS[1:]]
     path.write_text(",".join(header) + "\n" + "a.jpg,1,2,3,4,0.5," + ",".join(map(str, range(10))) + "\n")
     (face,) = read_faces(path)["a"]
     assert face.box.tolist() == [1, 2, 3, 4]
@@ -234,8 +224,8 @@ def test_read_faces_takes_five_of_sixty_eight_points(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("file,leye_x\n", "it lacks leye_y"),
-        (",".join(["file", *COLUMNS]) + "\na.png,1,2\n", "line 2"),
-        (",".join(["file", *COLUMNS]) + "\na.png,nan" + ",1" * 9 + "\n", "line 2: landmarks must be 5 finite"),
+        (",".join(COLUMNS) + "\na.png,1,2\n", "line 2"),
+        (",".join(COLUMNS) + "\na.png,nan" + ",1" * 9 + "\n", "line 2: landmarks must be 5 finite"),
     ],
 )
 def test_read_faces_tells_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:

@@ -1,5 +1,9 @@
 """Synthetic photographs of several people with known points, and networks whose work can be foreseen."""
 
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -7,6 +11,7 @@ from torch import Tensor, nn
 from facesr_plugin.data.synthetic import generate_face
 from facesr_plugin.ops.landmark import five_points
 
+COLUMNS = ["file", *(f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy")]
 PLACES = ((20, 30, 96), (150, 12, 64), (240, 70, 80))  # left, top, side of the faces in ``group_photo``
 
 
@@ -20,6 +25,15 @@ def group_photo(places: tuple = PLACES, size: tuple[int, int] = (180, 340)) -> t
         photo[top : top + side, left : left + side] = face
         points.append(five_points(landmarks) + [left, top])
     return photo, np.array(points)
+
+
+def write_points(path: Path, faces: Mapping[str, np.ndarray]) -> Path:
+    """Write the (N, 5, 2) points of each photo as ``--landmarks`` takes them and return the path."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        table.writerows([name, *five.reshape(-1)] for name, points in faces.items() for five in points)
+    return path
 
 
 class Negative(nn.Module):
