@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from facesr_plugin.data.annotations import Landmarks, read_landmarks
 from facesr_plugin.data.keys import read_name_list, select_keys
 from facesr_plugin.data.sources import ImageSource, open_source
+from facesr_plugin.ops.landmark import flip_permutation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,35 @@ class FaceDataset(Dataset):
         """
         return self._seed, getattr(index, "epoch", 0), getattr(index, "position", int(index))
 
+    def read_points(self, path: str, *, mirrored: bool) -> dict[str, np.ndarray]:
+        """Read the points of every image in use.
+
+        Args:
+            path: Landmark file.
+            mirrored: Whether the points must have a table for their mirrored places.
+
+        Returns:
+            ``(K, 2)`` float32 (x, y) in pixels of the stored image, pixel centres at integers, by key.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it lacks an image, a point is unknown, most points of a face are outside its image, or there
+                is no table for K points.
+        """
+        landmarks = read_landmarks(path)
+        if mirrored:
+            flip_permutation(landmarks.num_points)
+        rows = landmarks.rows_by_key()
+        missing = [key for key in self.keys if key not in rows]
+        if missing:
+            raise ValueError(
+                f"landmark file {path} lacks {len(missing)} of {len(self.keys)} images: {', '.join(missing[:3])}. "
+                "Use a meta_info_file without them."
+            )
+        points = landmarks.points[[rows[key] for key in self.keys]]
+        _check_points(path, self.keys, points, self.gt_source.shapes())
+        return dict(zip(self.keys, points, strict=True))
+
     def limit_threads(self) -> None:
         """One thread in each worker process, once: OpenCV would start as many as there are cores in every worker."""
         if not self._limited and get_worker_info() is not None:
@@ -108,6 +139,21 @@ class FaceDataset(Dataset):
 def to_tensor(image: np.ndarray) -> Tensor:
     """Turn ``(H, W, 3)`` uint8 RGB into ``(3, H, W)`` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(torch.float32).div_(255)
+
+
+def _check_points(path: str, keys: list[str], points: np.ndarray, shapes: dict[str, tuple[int, int]]) -> None:
+    unknown = [key for key, values in zip(keys, points, strict=True) if not np.isfinite(values).all()]
+    if unknown:
+        raise ValueError(
+            f"landmark file {path} must know every point of a face, it does not for {len(unknown)} of {len(keys)} "
+            f"images: {', '.join(unknown[:3])}. Use a meta_info_file without them."
+        )
+    if shapes:
+        sizes = np.array([shapes[key] for key in keys])
+        try:
+            Landmarks(tuple(keys), points, image_size=sizes)
+        except ValueError as error:
+            raise ValueError(f"landmark file {path}: {error}") from error
 
 
 def _select(source: ImageSource, path: str | None) -> list[str]:

@@ -15,10 +15,8 @@ import torch
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data import transforms
-from facesr_plugin.data.annotations import read_landmarks
 from facesr_plugin.data.base import FaceDataset, FaceOptions, to_tensor
 from facesr_plugin.data.sources import ImageSource, open_source
-from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.options import parse_section
 
@@ -87,7 +85,8 @@ class FaceSRDataset(FaceDataset):
             raise ValueError(f"gt_size must be a multiple of scale {self.scale}, got {self.gt_size}")
         self._check_known_sizes()
         self.lq_source = self._open_lq()
-        self._points = self._read_points()
+        path = self.options.landmarks
+        self._points = None if path is None else self.read_points(path, mirrored=self.options.use_hflip)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a sample.
@@ -178,18 +177,3 @@ class FaceSRDataset(FaceDataset):
                 f"{', '.join(missing[:3])}. Every gt image needs its lq image under the same name."
             )
         return source
-
-    def _read_points(self) -> dict[str, np.ndarray] | None:
-        if self.options.landmarks is None:
-            return None
-        landmarks = read_landmarks(self.options.landmarks)
-        if self.options.use_hflip:
-            flip_permutation(landmarks.num_points)
-        rows = landmarks.rows_by_key()
-        missing = [key for key in self.keys if key not in rows]
-        if missing:
-            raise ValueError(
-                f"landmark file {self.options.landmarks} lacks {len(missing)} of {len(self.keys)} images: "
-                f"{', '.join(missing[:3])}. Use a meta_info_file without them."
-            )
-        return {key: landmarks.points[rows[key]] for key in self.keys}
