@@ -1,12 +1,14 @@
-"""Convolution layers that SPARNet's generator and discriminator share.
+"""Convolution layers that networks share: SPARNet's two, and the progressive generator and critic.
 
-Source: the released code of *Learning Spatial Attention for Face Super-Resolution* (TIP 2021). What differs: enlarging
-layers convolve the small map (same result, 2.25 times fewer multiplications), nothing works in place on its input, and
-spectral norm is a convolution class of its own, which can be copied and pickled at any time.
+Source: the released code of *Learning Spatial Attention for Face Super-Resolution* (TIP 2021) and of *Progressive Face
+Super-Resolution via Attention to Facial Landmark* (BMVC 2019). What differs: enlarging layers convolve the small map
+(same result, 2.25 times fewer multiplications), nothing works in place on its input, and spectral norm and the
+equalised learning rate are convolution classes of their own, which can be copied and pickled at any time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -188,6 +190,37 @@ class SpectralConv2d(ScaledConv2d):
         self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=1e-12))
 
 
+class EqualConv2d(nn.Conv2d):
+    """3x3 convolution with equalised learning rate: its weight is ``weight_orig * sqrt(2 / (9 * in_ch))``.
+
+    ``weight_orig`` starts from N(0, 1), the bias from 0 and is not scaled.
+
+    Args:
+        in_ch: Channels in.
+        out_ch: Channels out.
+    """
+
+    def __init__(self, in_ch: int, out_ch: int) -> None:
+        super().__init__(in_ch, out_ch, 3, padding=1)
+        weight = self.weight
+        del self.weight
+        self.weight_orig = weight
+        self.scale = math.sqrt(2 / (9 * in_ch))
+        nn.init.normal_(self.weight_orig)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
+        """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H, W)``; without the bias if the caller adds it."""
+        return F.conv2d(x, self.weight_orig * self.scale, self.bias if add_bias else None, padding=1)
+
+
+def conv_leaky_relu(conv: ScaledConv2d | EqualConv2d, x: Tensor, negative_slope: float = 0.2) -> Tensor:
+    """Convolve and apply LeakyReLU, in one pass over the result where a compiled operator is there."""
+    if choose_backend(x) != "torch":
+        return fused_leaky_relu(conv(x, add_bias=False), conv.bias, negative_slope)
+    return F.leaky_relu(conv(x), negative_slope)
+
+
 class ConvLayer(nn.Module):
     """Convolution, norm, activation; the convolution has a bias where the norm has no shift.
 
@@ -209,8 +242,8 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
-        if self.bias_meets_act and choose_backend(x) != "torch":
-            return fused_leaky_relu(self.conv(x, add_bias=False), self.conv.bias, self.act.negative_slope)
+        if self.bias_meets_act:
+            return conv_leaky_relu(self.conv, x, self.act.negative_slope)
         return self.act(self.norm(self.conv(x)))
 
 
