@@ -26,6 +26,13 @@ def add_common(parser: argparse.ArgumentParser, *names: str) -> None:
         parser.add_argument(f"--{name}", **flags[name])
 
 
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose the detector of faces: ``detector`` and ``detector_weights``."""
+    add = parser.add_argument
+    add("--detector", default="resnet50", choices=["resnet50", "mobile0.25"], help="(default: resnet50)")
+    add("--detector-weights", metavar="FILE", help="of the detector (default: see facesr weights list)")
+
+
 def positive_int(text: str) -> int:
     """Parse an integer >= 1 for argparse."""
     value = int(text)
