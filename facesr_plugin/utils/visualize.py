@@ -1,7 +1,8 @@
-"""Attention figures: what the sigmoid maps of a network's attention branches look at.
+"""Figures of what networks see: attention maps, landmark heatmaps and points over faces.
 
-Source: the figures of the SPARNet paper (IEEE TIP 2021); no code was released, so cells, scale and colours are this
-project's. Maps are captured with forward hooks on the modules named ``attention``, for one forward only.
+Source: the figures of the papers (SPARNet, IEEE TIP 2021; Progressive FSR, BMVC 2019); no code was released, so cells,
+scale and colours are this project's. Attention maps are captured with forward hooks on the modules named ``attention``,
+for one forward only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ from torch import Tensor, nn
 _GAP_PX = 8
 _BAR_PX = 14
 _TEXT, _BACKGROUND = "#333333", "#ffffff"
+_FIGURE_PX = 256  # smallest side of a face with points drawn on it
+_PARTS = {  # of 68 points: first, end, colour
+    "jaw": (0, 17, "#00e5ff"),
+    "brows": (17, 27, "#ffd400"),
+    "nose": (27, 36, "#ff7bff"),
+    "eyes": (36, 48, "#3dff3d"),
+    "mouth": (48, 68, "#ff4040"),
+}
 _RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -125,6 +134,73 @@ def attention_figure(
     empty = Cell("", np.full_like(sr, 255))
     ends = ("1", "0") if fixed_scale else ("max", "min")
     return _draw([[*before, *alone, Cell("result", sr), *after], [empty] * len(before) + over], size, ends)
+
+
+def draw_points(face: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Draw landmarks on a face, the parts of 68 in five colours; a small face is enlarged by a whole number.
+
+    Args:
+        face: ``(H, W, 3)`` uint8 RGB.
+        points: ``(K, 2)`` (x, y) in its pixels, pixel centres at integers; unknown ones (NaN) are left out.
+
+    Returns:
+        ``(s * H, s * W, 3)`` uint8 RGB with the smallest s that makes both sides 256 pixels or more.
+    """
+    scale = _figure_scale(face)
+    canvas = Image.fromarray(_enlarge_face(face, scale))
+    draw, radius = ImageDraw.Draw(canvas), max(2, min(canvas.size) // 128)
+    for first, end, colour in _parts(len(points)).values():
+        for x, y in (points[first:end] + 0.5) * scale - 0.5:
+            if np.isfinite([x, y]).all():
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="#000000")
+    return np.asarray(canvas)
+
+
+def heatmap_figure(
+    face: np.ndarray,
+    heatmaps: np.ndarray,
+    points: np.ndarray,
+    *,
+    before: Sequence[Cell] = (),
+    after: Sequence[Cell] = (),
+) -> np.ndarray:
+    """Draw landmark heatmaps as ``attention_figure`` draws attention, and the points over the face.
+
+    Args:
+        face: ``(H, W, 3)`` uint8 RGB.
+        heatmaps: ``(K, h, w)``; of each part of the face the largest value at each pixel is shown.
+        points: ``(K, 2)`` (x, y) in pixels of ``face``, pixel centres at integers.
+        before: Pictures of the size of ``face``, to the left of all, such as the input.
+        after: Pictures of the size of ``face``, to the right of all.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB on white, with a colour bar at the right.
+
+    Raises:
+        ValueError: If ``heatmaps`` and ``points`` differ in K.
+    """
+    if len(heatmaps) != len(points):
+        raise ValueError(f"heatmaps and points must be of as many landmarks, got {len(heatmaps)} and {len(points)}")
+    scale = _figure_scale(face)
+    maps = {name: heatmaps[first:end].max(0, keepdims=True) for name, (first, end, _) in _parts(len(points)).items()}
+    left, right = (
+        [Cell(cell.caption, _enlarge_face(cell.image, scale)) for cell in cells] for cells in (before, after)
+    )
+    left.append(Cell("landmarks", draw_points(face, points)))
+    return attention_figure(_enlarge_face(face, scale), maps, before=left, after=right, resample="bilinear")
+
+
+def _parts(num_points: int) -> dict[str, tuple[int, int, str]]:
+    return _PARTS if num_points == 68 else {"all": (0, num_points, _PARTS["eyes"][2])}
+
+
+def _figure_scale(face: np.ndarray) -> int:
+    return max(1, -(-_FIGURE_PX // min(face.shape[:2])))
+
+
+def _enlarge_face(face: np.ndarray, scale: int) -> np.ndarray:
+    size = (face.shape[1] * scale, face.shape[0] * scale)
+    return np.asarray(Image.fromarray(face).resize(size, Image.Resampling.BICUBIC))
 
 
 def jet(values: np.ndarray) -> np.ndarray:

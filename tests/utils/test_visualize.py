@@ -9,6 +9,8 @@ from facesr_plugin.utils.visualize import (
     attention_figure,
     capture_attention,
     choose_blocks,
+    draw_points,
+    heatmap_figure,
     jet,
 )
 from helpers.tiny import tiny_sparnet
@@ -86,3 +88,40 @@ def test_attention_figure_draws_a_flat_map() -> None:
 def test_attention_figure_refuses(maps: dict, resample: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attention_figure(SR, maps, resample=resample)
+
+
+def test_draw_points_enlarges_and_marks_each_place() -> None:
+    black = np.zeros((64, 64, 3), np.uint8)
+    points = np.full((5, 2), np.nan)
+    points[0] = 10.0, 50.0
+    drawn = draw_points(black, points)
+    assert drawn.shape == (256, 256, 3)
+    rows, columns = np.nonzero(drawn.any(2))
+    assert rows.mean() == pytest.approx(50.5 * 4 - 0.5, abs=0.5)
+    assert columns.mean() == pytest.approx(10.5 * 4 - 0.5, abs=0.5)
+
+
+def test_draw_points_gives_each_part_of_68_its_colour() -> None:
+    points = np.stack([np.arange(68) % 17 * 15.0, np.arange(68) // 17 * 80.0], 1)
+    drawn = draw_points(np.zeros((256, 256, 3), np.uint8), points)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 6  # and black
+
+
+def test_draw_points_keeps_a_large_face() -> None:
+    face = np.random.default_rng(1).integers(0, 256, (300, 280, 3), np.uint8)
+    assert np.array_equal(draw_points(face, np.zeros((0, 2))), face)
+
+
+def test_heatmap_figure_shows_the_parts_between_the_given_pictures() -> None:
+    heatmaps, points = np.zeros((68, 16, 16)), np.zeros((68, 2))
+    heatmaps[40, 4:6, 4:6] = 1
+    wide = heatmap_figure(SR, heatmaps, points, before=[Cell("bicubic", SR)], after=[Cell("ground truth", SR)])
+    plain, single = heatmap_figure(SR, heatmaps, points), heatmap_figure(SR, heatmaps[:5], points[:5])
+    cell = (wide.shape[1] - plain.shape[1]) // 2
+    assert cell > 256
+    assert single.shape[1] == plain.shape[1] - 4 * cell
+
+
+def test_heatmap_figure_refuses_other_points() -> None:
+    with pytest.raises(ValueError, match="heatmaps and points must be of as many landmarks, got 68 and 5"):
+        heatmap_figure(SR, np.zeros((68, 8, 8)), np.zeros((5, 2)))
