@@ -12,7 +12,8 @@ Weights of other projects that training and detection use. They are looked for i
 ~/.cache/facesr/weights) and in torch's download folder; fetch puts them into the former.
 
 Every download is checked by its sha256. Where its authors publish none, fetch shows the one it computed and keeps the
-file apart; compare it with a source that you trust, then give --accept, which remembers the hash for later checks."""
+file apart; compare it with a source that you trust, then give --accept, which remembers the hash for later checks.
+Files without an address of their own are taken from their authors' page by hand; list says which."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,8 +39,11 @@ def run_list(args: argparse.Namespace) -> int:
 
     for name, entry in WEIGHTS.items():
         say(f"{name}: {entry.use}")
-        say(f"  {find_weights(name) or 'not here: facesr weights fetch ' + name}")
-        say(f"  {entry.url}")
+        remedy = (
+            f"facesr weights fetch {name}" if entry.url else f"to be put into {search_folders()[0]} as {entry.file}"
+        )
+        say(f"  {find_weights(name) or f'not here: {remedy}'}")
+        say(f"  {entry.source}")
         say(f"  {_describe_hash(entry.sha256, expected_sha256(name))}; {entry.licence}")
     say("looked for in " + ", ".join(map(str, search_folders())))
     return EXIT_DONE

@@ -29,17 +29,24 @@ class KnownWeights:
 
     Args:
         file: Its name.
-        url: Where its authors publish it.
+        url: Where its authors publish it; None where only a page is known, from which users take the file themselves.
         sha256: Its hash, or the beginning of it that its authors publish; None if nothing is known.
         use: What it is for.
         licence: Of the file, as far as its authors state one.
+        page: Where to look for a file without ``url``, in words; it is then put in place under the name ``file``.
     """
 
     file: str
-    url: str
+    url: str | None
     sha256: str | None
     use: str
     licence: str
+    page: str = ""
+
+    @property
+    def source(self) -> str:
+        """Address of the file, or the page to look at."""
+        return self.url or self.page
 
 
 _TORCHVISION = "https://download.pytorch.org/models"
@@ -76,6 +83,14 @@ WEIGHTS: dict[str, KnownWeights] = {
         None,
         "face detector, fast",
         _RETINAFACE_LICENCE,
+    ),
+    "compressed_fan": KnownWeights(
+        "compressed_fan.pth",
+        None,
+        "0fd7cd07ec542812f782833eb81ff5366fe31f9e86b7bf7b478339529ff1d7a3",
+        "heatmaps of the landmarks for FacialAttentionLoss and FaceHeatmapLoss",
+        "none stated by the authors of Progressive Face Super-Resolution",
+        "the compressed FAN (1310412 bytes) of https://github.com/DeokyunKim/Progressive-Face-Super-Resolution",
     ),
 }
 
@@ -199,6 +214,8 @@ def fetch_weights(name: str, *, accept: bool = False) -> Fetched:
 
 def _download(name: str, target: Path, expected: str | None) -> Path:
     url = known_weights(name).url
+    if url is None:
+        raise FileNotFoundError(_whereabouts(name))
     logger.info("weights %s: downloading %s to %s", name, url, target)
     try:
         download(url, target, expected)
@@ -210,7 +227,8 @@ def _download(name: str, target: Path, expected: str | None) -> Path:
 def _whereabouts(name: str) -> str:
     known = known_weights(name)
     folders = " or ".join(map(str, search_folders()))
-    return f"{known.file} ({known.use}) is not in {folders}. Put {known.url} into {weights_folder()}"
+    rest = "" if known.url else f" as {known.file}, or name another such file where it is used"
+    return f"{known.file} ({known.use}) is not in {folders}. Put {known.source} into {weights_folder()}{rest}"
 
 
 def _accepted() -> dict[str, str]:

@@ -44,6 +44,7 @@ def test_list_shows_what_is_known_and_where_it_is_looked_for(home: Path, capsys:
     assert f"  {home / 'vgg16-397923af.pth'}\n" in out
     assert "sha256 dcbb9e9d... (first digits); torchvision" in out
     assert "sha256 not published; facexlib" in out
+    assert f"  not here: to be put into {home} as compressed_fan.pth\n  the compressed FAN (1310412 bytes) of " in out
     assert out.splitlines()[-1].startswith(f"looked for in {home}, ")
 
 

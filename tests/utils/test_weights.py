@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,9 @@ def put(folder: Path, content: bytes) -> Path:
 
 def test_table_is_consistent() -> None:
     for entry in WEIGHTS.values():
-        assert entry.url.startswith("https://")
-        assert entry.url.endswith(f"/{entry.file}")
+        assert "https://" in entry.source
+        assert entry.url is None or (entry.url.startswith("https://") and entry.url.endswith(f"/{entry.file}"))
+        assert entry.page == "" or entry.url is None
         assert entry.sha256 is None or (len(entry.sha256) in (8, 64) and int(entry.sha256, 16))
         assert entry.use
         assert entry.licence
@@ -140,6 +142,18 @@ def test_failed_download_names_file_address_and_folder(
     assert message.startswith("file.pth (tests) is not in ")
     assert f"Put {server.url} into {home}" in message
     assert "the server answers 404" in message
+
+
+@pytest.mark.parametrize("function", [resolve_weights, fetch_weights])
+def test_missing_file_without_an_address_is_asked_for_from_its_page(
+    home: Path, function: Callable[[str], object]
+) -> None:
+    message = (
+        r"compressed_fan.pth \(heatmaps .*\) is not in .*\. Put the compressed FAN \(1310412 bytes\) of "
+        rf"https://\S+/Progressive-Face-Super-Resolution into {re.escape(str(home))} as compressed_fan.pth, or name"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        function("compressed_fan")
 
 
 @pytest.mark.parametrize("function", [resolve_weights, fetch_weights])
