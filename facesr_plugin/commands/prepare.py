@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesr_plugin.utils.cliargs import add_common, non_negative_int, positive_int, say, warn
+from facesr_plugin.utils.cliargs import add_common, add_detector, non_negative_int, positive_int, say, warn
 
 if TYPE_CHECKING:
     from facesr_plugin.data.prepare import Report
+    from facesr_plugin.data.prepare_ffhq import Search
 
 _FACES = """\
 Write square faces into an LMDB in BasicSR's format (data.mdb, meta_info.txt). The keys are the files' names without
@@ -22,10 +23,17 @@ A run that was stopped, even killed, continues when the same command is given ag
 listed in OUT/skipped.txt, and the exit status is 1."""
 
 _FFHQ = """\
-Write faces that are aligned as FFHQ's into an LMDB: eyes, nose tip and mouth corners of --landmarks (5 or 68 points)
-are brought to the FFHQ template. FFHQ itself and other aligned squares are only resized, with --aligned.
+Write faces that are aligned as FFHQ's into an LMDB: eyes, nose tip and mouth corners are brought to the FFHQ template.
 
-Lists, keys, skipped images and interrupted runs: as facesr prepare faces."""
+Where these points come from:
+  photos               a detector finds the faces (weights: facesr weights list), on the CPU. Keys are <stem>_00 for
+                       the largest face of a photo, <stem>_01, ..., or <stem> with --only-largest. Left out are faces
+                       below --min-face, and those with over a quarter of the crop beyond the photo.
+  --landmarks FILE     5, 68 or 98 points, one face per image; keys are <stem>
+  --aligned            FFHQ itself and other aligned squares: they are only resized; keys are <stem>
+
+The points of the stored faces are in OUT/landmarks.npz. Lists (of images), skipped images (here: without a face) and
+interrupted runs: as facesr prepare faces."""
 
 _SYNTHETIC = """\
 Draw faces with exact 68-point landmarks: no download, no photograph of a real person. OUT is a folder of PNG files
@@ -68,6 +76,15 @@ def _add_ffhq(kinds: Any) -> None:
     parser.add_argument("--aligned", action="store_true", help="the images are aligned already: only resize them")
     parser.add_argument(
         "--encoding", choices=["png", "jpeg"], default="png", help="jpeg: quality 95, 4:4:4 (default: png)"
+    )
+    add_detector(parser)
+    parser.add_argument("--only-largest", action="store_true", help="take the largest face of a photo only")
+    parser.add_argument(
+        "--min-face",
+        type=float,
+        metavar="PX",
+        help="leave out smaller faces; longer side of the face, about 0.7 of its crop's (default: half of --size, so "
+        "that no crop is enlarged more than about 1.4 times)",
     )
     parser.set_defaults(func=run_ffhq)
 
@@ -128,11 +145,31 @@ def run_ffhq(args: argparse.Namespace) -> int:
         args.out,
         FFHQRecipe(args.size, args.aligned, args.encoding),
         landmarks=args.landmarks,
+        search=_search(args),
         lists={name: path for name, path in lists.items() if path is not None},
         workers=args.workers,
         overwrite=args.overwrite,
     )
     return _tell_all(reports)
+
+
+def _search(args: argparse.Namespace) -> Search | None:
+    if args.landmarks or args.aligned:
+        flags = {"--detector-weights": args.detector_weights, "--only-largest": args.only_largest}
+        given = [flag for flag, value in {**flags, "--min-face": args.min_face is not None}.items() if value]
+        if given:
+            raise ValueError(
+                f"nothing is detected with --landmarks or --aligned, got {', '.join(given)}. Leave it out."
+            )
+        return None
+    from facesr_plugin.data.prepare_ffhq import Search
+    from facesr_plugin.pipeline.detector import FaceDetector
+    from facesr_plugin.utils.download import file_sha256
+    from facesr_plugin.utils.weights import resolve_weights
+
+    weights = resolve_weights(f"retinaface_{args.detector}", args.detector_weights)
+    identity = f"{args.detector} {file_sha256(weights)[:16]}"
+    return Search(FaceDetector(args.detector, weights), identity, args.min_face, args.only_largest)
 
 
 def run_synthetic(args: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ LANDMARK_FILE = "landmarks.npz"
 OWN_FILES = (META_FILE, SKIPPED_FILE, LANDMARK_FILE, "data.mdb", "lock.mdb", PLAN_FILE)  # in the order of removal
 COMPRESS_LEVEL = 1
 FIRST_MAP_SIZE = 64 * 2**20
+_COMMIT_S = 10
 
 
 class MetaEntry(NamedTuple):
@@ -47,7 +49,7 @@ class LmdbWriter:
         path: Folder, its name ends with ``.lmdb``.
         plan: What the content depends on, plain JSON values; a run with another plan does not continue this one.
         overwrite: Replace a finished or foreign LMDB; an interrupted run with the same plan is still continued.
-        batch: Images per commit: a kill loses at most these.
+        batch: Images per commit, which comes after ten seconds at the latest: a kill loses at most these.
         map_size: First size of the map in bytes; it doubles whenever it is full.
 
     Attributes:
@@ -78,6 +80,7 @@ class LmdbWriter:
         close_shared(self.path)
         self._batch = batch
         self._pending: dict[str, bytes] = {}
+        self._last_commit = time.monotonic()
         self._environment: lmdb.Environment | None = None
         self._lock = _lock_folder(self.path)
         try:
@@ -122,23 +125,23 @@ class LmdbWriter:
     ) -> None:
         self.close()
 
-    def put(self, key: str, data: bytes) -> None:
-        """Store an image under ``key`` with the next commit.
+    def put(self, images: Mapping[str, bytes]) -> None:
+        """Store images with the next commit, all of them or, if the process dies before, none.
 
         Args:
-            key: From ``safe_key``.
-            data: Content of a PNG or JPEG file.
+            images: Contents of PNG or JPEG files by key, from ``safe_key``.
 
         Raises:
             OSError: If the disk is full.
-            ValueError: If ``key`` is there already or ``data`` is neither.
+            ValueError: If a key is there already or a content is neither.
         """
-        if key in self.keys:
-            raise ValueError(f"{self.path} has the key {key!r} already. Each image needs its own name.")
-        image_shape(data, key)
-        self._pending[key] = data
-        self.keys.add(key)
-        if len(self._pending) >= self._batch:
+        for key, data in images.items():
+            if key in self.keys:
+                raise ValueError(f"{self.path} has the key {key!r} already. Each image needs its own name.")
+            image_shape(data, key)
+        self._pending.update(images)
+        self.keys.update(images)
+        if len(self._pending) >= self._batch or time.monotonic() > self._last_commit + _COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
@@ -153,6 +156,7 @@ class LmdbWriter:
                     for key, value in self._pending.items():
                         transaction.put(key.encode("utf-8"), value)
                 self._pending = {}
+                self._last_commit = time.monotonic()
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
             except lmdb.Error as error:

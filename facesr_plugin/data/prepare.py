@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,6 @@ from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.imageio import decode_rgb
 from facesr_plugin.utils.parallel import WorkerPool
 
-_CHUNK = 16  # images per task
 _SMALLEST, _LARGEST = 16, 4096
 
 
@@ -69,10 +68,10 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A finished PNG, or the reason why there is none."""
+    """Finished PNG or JPEG files of an image's faces, or the reason why there is none."""
 
     item: Item
-    png: bytes | None
+    faces: tuple[bytes, ...]
     reason: str = ""
 
 
@@ -123,10 +122,20 @@ class Job(NamedTuple):
     Args:
         make: Called in worker processes with some ``Task``, gives their ``Outcome``.
         plan: What the result depends on beside the inputs, plain JSON values.
+        finds: Whether it finds the faces, and so their points, itself.
+        numbered: Whether an image has any number of faces, whose keys are its own and ``_00``, ``_01``, ...
+        chunk: Images per task.
     """
 
     make: Callable[[Sequence[Task]], list[Outcome]]
     plan: dict[str, Any]
+    finds: bool = False
+    numbered: bool = False
+    chunk: int = 16
+
+    def key(self, item: Item, number: int) -> str:
+        """Return the key of a face."""
+        return f"{item.key}_{number:02d}" if self.numbered else item.key
 
 
 def run_job(
@@ -150,7 +159,7 @@ def run_job(
         for path, members in splits.items():
             full_plan = {**plan, "images": len(members), "inputs": fingerprint(members)}
             with LmdbWriter(path, full_plan, overwrite=overwrite) as writer:
-                reports.append(_fill(writer, pool, members, annotations))
+                reports.append(_fill(writer, pool, members, annotations, job))
     return reports
 
 
@@ -168,34 +177,35 @@ def _split(items: list[Item], out: Path, lists: Mapping[str, str | os.PathLike])
     return {out.with_name(f"{out.stem}_{name}.lmdb"): [by_key[key] for key in keys[name]] for name in keys}
 
 
-def _fill(writer: LmdbWriter, pool: WorkerPool, items: Sequence[Item], annotations: Landmarks | None) -> Report:
+def _fill(
+    writer: LmdbWriter, pool: WorkerPool, items: Sequence[Item], annotations: Landmarks | None, job: Job
+) -> Report:
     """Make the images that are not there yet and finish the LMDB."""
     if writer.complete:
         return Report(writer.path, len(writer.keys), _read_skipped(writer.path))
-    missing = [item for item in items if item.key not in writer.keys]
+    missing = [item for item in items if job.key(item, 0) not in writer.keys]
     skipped = []
     with tqdm(total=len(items), initial=len(items) - len(missing), desc=writer.path.name, unit="img") as bar:
-        for outcomes in pool.map(_tasks(missing, annotations)):
-            for item, png, reason in outcomes:
-                if png is None:
+        for outcomes in pool.map(_tasks(missing, annotations, job.chunk)):
+            for item, faces, reason in outcomes:
+                writer.put({job.key(item, number): face for number, face in enumerate(faces)})
+                if not faces:
                     skipped.append((item.name, reason))
-                else:
-                    writer.put(item.key, png)
             bar.update(len(outcomes))
     if not writer.keys:
         writer.discard()
         raise ValueError(f"none of {len(items)} images can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
     _write_skipped(writer.path, skipped)
     writer.commit()
-    if annotations is not None:
+    if annotations is not None or job.finds:
         _write_points(writer, annotations)
     return Report(writer.path, len(writer.finish()), skipped)
 
 
-def _tasks(items: Sequence[Item], annotations: Landmarks | None) -> Iterator[list[Task]]:
+def _tasks(items: Sequence[Item], annotations: Landmarks | None, chunk: int) -> Iterator[list[Task]]:
     rows = {} if annotations is None else annotations.rows_by_key()
-    for start in range(0, len(items), _CHUNK):
-        yield [_task(item, annotations, rows.get(item.key)) for item in items[start : start + _CHUNK]]
+    for start in range(0, len(items), chunk):
+        yield [_task(item, annotations, rows.get(item.key)) for item in items[start : start + chunk]]
 
 
 def _task(item: Item, annotations: Landmarks | None, row: int | None) -> Task:
@@ -219,27 +229,26 @@ def _make_face(task: Task, recipe: FaceRecipe, crop: Crop) -> Outcome:
         image = decode_rgb(read_item(task.item), task.item.name)
         window = find_window(image.shape[:2], crop, task.box)
     except ValueError as error:
-        return Outcome(task.item, None, str(error))
+        return Outcome(task.item, (), str(error))
     face = cut(image, window, recipe.size, recipe.kernel)
     points = None if task.points is None else cut_landmarks(task.points, window, recipe.size)
-    return Outcome(task.item, encode_face(face, points))
+    return Outcome(task.item, (encode_face(face, points),))
 
 
-def _write_points(writer: LmdbWriter, source: Landmarks) -> None:
+def _write_points(writer: LmdbWriter, source: Landmarks | None) -> None:
     """Write the points of the stored faces, in their pixels, into the LMDB's folder."""
-    rows = source.rows_by_key()
-    found = [(key, points) for key, png in writer.images() if (points := landmarks_of(png)) is not None]
+    found = [(key, points) for key, data in writer.images() if (points := landmarks_of(data)) is not None]
     if not found:
         raise ValueError(
             f"the landmark file has none of the {len(writer.keys)} images. Its names must be those of the images."
         )
-    order = [rows[key] for key, _ in found]
-    own = Landmarks(
-        tuple(key for key, _ in found),
-        np.stack([points for _, points in found]),
-        visible=None if source.visible is None else source.visible[order],
-        score=None if source.score is None else source.score[order],
-    )
+    keys = tuple(key for key, _ in found)
+    own = Landmarks(keys, np.stack([points for _, points in found]))
+    if source is not None:
+        rows = source.rows_by_key()
+        order = [rows[key] for key in keys]
+        known = {name: getattr(source, name) for name in ("visible", "score")}
+        own = replace(own, **{name: value[order] for name, value in known.items() if value is not None})
     write_landmarks(writer.path / LANDMARK_FILE, own)
 
 

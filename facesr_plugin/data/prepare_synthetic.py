@@ -98,7 +98,7 @@ def _write_lmdb(path: Path, plan: dict, faces: Sequence[Face], pool: WorkerPool,
         missing = [face for face in faces if face.name not in writer.keys]
         with tqdm(total=len(faces), initial=len(faces) - len(missing), desc=path.name, unit="face") as bar:
             for face, png in pool.map(missing):
-                writer.put(face.name, png)
+                writer.put({face.name: png})
                 bar.update()
         writer.commit()
         _write_points(path / LANDMARK_FILE, writer.images(), plan["size"])

@@ -5,7 +5,9 @@ import sys
 import pytest
 
 from facesr_plugin.cli import build_parser, main
+from facesr_plugin.data.annotations import read_landmarks
 from facesr_plugin.data.lmdb_store import LmdbReader
+from helpers.detector import save_detector
 from helpers.faces import write_images
 
 
@@ -71,5 +73,46 @@ def test_prepare_ffhq_ends_with_0_and_with_1_when_images_were_left_out(tmp_path,
     assert capsys.readouterr().out == f"{tmp_path / 'x.lmdb'}: 2 faces\n"
     os.truncate(tmp_path / "in/face_01.png", 99)
     assert main([*command, str(tmp_path / "y.lmdb")]) == 1
-    assert main(["prepare", "ffhq", str(tmp_path / "in"), "--out", str(tmp_path / "z.lmdb")]) == 2
-    assert "images need --landmarks to be aligned by" in capsys.readouterr().err
+
+
+def find_faces(folder, weights, *arguments) -> int:
+    command = ["prepare", "ffhq", str(folder / "in"), "--out", str(folder / "x.lmdb"), "--size", "32"]
+    detector = ["--detector", "mobile0.25", "--detector-weights", str(weights)]
+    return main([*command, "--workers", "0", *detector, *arguments])
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return save_detector(tmp_path_factory.mktemp("weights") / "mobile.pth")
+
+
+@pytest.mark.parametrize(("flags", "key"), [((), "face_01_00"), (("--only-largest",), "face_01")])
+def test_prepare_ffhq_finds_faces(tmp_path, capsys, detector, flags, key):
+    write_images(tmp_path / "in", 2, 64)
+    assert find_faces(tmp_path, detector, *flags) == 0
+    own = read_landmarks(tmp_path / "x.lmdb/landmarks.npz")
+    assert key in own.names
+    assert list(own.names) == LmdbReader(tmp_path / "x.lmdb").keys
+    assert (len(own.names) == 2) == bool(flags)
+    assert capsys.readouterr().out == f"{tmp_path / 'x.lmdb'}: {len(own.names)} faces\n"
+
+
+def test_prepare_ffhq_leaves_out_photos_with_small_faces(tmp_path, capsys, detector):
+    write_images(tmp_path / "in", 1, 64)
+    assert find_faces(tmp_path, detector, "--min-face", "200") == 2
+    assert "none of 1 images can be used. The first: face_00.png: photo has no face of 200 pixels, its largest has" in (
+        capsys.readouterr().err
+    )
+
+
+def test_prepare_ffhq_says_what_is_wrong_with_the_detector(tmp_path, capsys, detector):
+    write_images(tmp_path / "in", 1, 64)
+    assert find_faces(tmp_path, detector, "--detector", "resnet50") == 2
+    assert "must hold weights of the detector resnet50, got others" in capsys.readouterr().err
+    assert find_faces(tmp_path, tmp_path / "none.pth") == 2
+    assert "weights must be an existing file" in capsys.readouterr().err
+    assert find_faces(tmp_path, detector, "--aligned", "--min-face", "0") == 2
+    assert "nothing is detected with --landmarks or --aligned, got --detector-weights, --min-face. Leave it out." in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "x.lmdb").exists()

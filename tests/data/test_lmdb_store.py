@@ -24,7 +24,7 @@ def content_of(path) -> dict[str, bytes]:
 
 def fill(writer: LmdbWriter, indices) -> None:
     for i in indices:
-        writer.put(f"k{i:03d}", encode_face(make_image(i)))
+        writer.put({f"k{i:03d}": encode_face(make_image(i))})
 
 
 def test_writer_makes_basicsr_meta_info(tmp_path):
@@ -66,6 +66,26 @@ def test_writer_continues_after_the_last_commit(tmp_path):
     assert content_of(tmp_path / "x.lmdb") == content_of(tmp_path / "y.lmdb")
     metas = [(tmp_path / name / "meta_info.txt").read_bytes() for name in ("x.lmdb", "y.lmdb")]
     assert metas[0] == metas[1]
+
+
+def test_writer_commits_images_that_were_put_together_at_once(tmp_path):
+    together = {f"k{i}": encode_face(make_image(i)) for i in range(3)}
+    with LmdbWriter(tmp_path / "x.lmdb", PLAN, batch=2) as writer:
+        writer.put(together)
+        writer.put({"late": encode_face(make_image(9))})
+    with LmdbWriter(tmp_path / "x.lmdb", PLAN, batch=2) as writer:
+        assert writer.keys == set(together)
+
+
+def test_writer_commits_what_takes_long(tmp_path, monkeypatch):
+    with LmdbWriter(tmp_path / "x.lmdb", PLAN) as writer:
+        fill(writer, range(2))
+        monkeypatch.setattr("facesr_plugin.data.lmdb_store._COMMIT_S", 0)
+        fill(writer, range(2, 4))
+        monkeypatch.undo()
+        fill(writer, range(4, 6))
+    with LmdbWriter(tmp_path / "x.lmdb", PLAN) as writer:
+        assert sorted(writer.keys) == ["k000", "k001", "k002", "k003"]
 
 
 def test_writer_knows_a_finished_run(tmp_path):

@@ -1,10 +1,12 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from facesr_plugin.data.annotations import Landmarks, read_landmarks, write_landmarks
 from facesr_plugin.data.lmdb_store import LmdbReader
-from facesr_plugin.data.prepare_ffhq import FFHQRecipe, prepare_ffhq
+from facesr_plugin.data.prepare_ffhq import FFHQRecipe, Search, prepare_ffhq
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.ops.align import crop_face, ffhq_matrix
 from facesr_plugin.ops.landmark import five_points
@@ -121,10 +123,123 @@ def test_prepare_ffhq_leaves_out_images_without_points(tmp_path):
 
 def test_prepare_ffhq_says_what_is_missing(tmp_path):
     names = write_images(tmp_path / "in", 1)
-    with pytest.raises(ValueError, match=r"images need --landmarks to be aligned by\. Give them, or --aligned"):
+    with pytest.raises(ValueError, match=r"photos need landmarks or a search to be aligned by\. Give one, or aligned"):
         prepare(tmp_path / "in", tmp_path / "x.lmdb")
     write_points(tmp_path / "points.npz", names, np.ones((1, 19, 2)))
     with pytest.raises(ValueError, match=r"points\.npz must have 5, 68 or 98 points per face, got 19"):
         prepare(tmp_path / "in", tmp_path / "x.lmdb", landmarks=tmp_path / "points.npz")
     with pytest.raises(ValueError, match="size must be from 16 to 4096, got 8"):
         FFHQRecipe(8)
+
+
+class Found(NamedTuple):
+    """A face that a finder found."""
+
+    landmarks: np.ndarray
+    size: float
+
+
+def find_by_colour(photo: np.ndarray) -> list[Found]:
+    """As many faces as the first pixel says, the smallest first."""
+    number = int(photo[0, 0, 0])
+    return [Found(transform(IN_FACE, place(1 + i / 4, 10.0 * i, (20.0, 5.0))), 50.0 + 10 * i) for i in range(number)]
+
+
+def write_photos(folder, numbers: dict[str, int]) -> None:
+    """Write photos in which ``find_by_colour`` finds these numbers of faces."""
+    folder.mkdir()
+    for seed, (name, number) in enumerate(numbers.items()):
+        photo = make_image(seed, 120)
+        photo[0, 0] = number
+        Image.fromarray(photo).save(folder / name)
+
+
+def content_of(path) -> dict[str, bytes]:
+    reader = LmdbReader(path)
+    return {key: reader.get(key) for key in reader.keys}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prepare_ffhq_finds_every_face_of_a_photo(tmp_path, workers):
+    write_photos(tmp_path / "in", {"a b.png": 3, "c.png": 1, "none.png": 0})
+    search = Search(find_by_colour, "fake")
+    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", search=search, workers=workers)
+    assert (report.stored, report.skipped) == (4, [("none.png", "photo has no face")])
+    assert list(content_of(tmp_path / "x.lmdb")) == ["a%20b_00", "a%20b_01", "a%20b_02", "c_00"]
+    own = read_landmarks(tmp_path / "x.lmdb/landmarks.npz")
+    assert own.names == ("a%20b_00", "a%20b_01", "a%20b_02", "c_00")
+    assert np.allclose(own.points, IN_FACE, atol=1e-3)
+    photo = decode_rgb((tmp_path / "in/a b.png").read_bytes(), "a b")
+    largest = crop_face(photo, ffhq_matrix(find_by_colour(photo)[2].landmarks, SIZE), SIZE)
+    assert np.array_equal(decode_rgb(content_of(tmp_path / "x.lmdb")["a%20b_00"], "largest"), largest)
+
+
+def test_prepare_ffhq_takes_the_largest_face_only(tmp_path):
+    write_photos(tmp_path / "in", {"a.png": 3, "c.png": 1})
+    prepare(tmp_path / "in", tmp_path / "all.lmdb", search=Search(find_by_colour, "fake"))
+    prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find_by_colour, "fake", only_largest=True))
+    every = content_of(tmp_path / "all.lmdb")
+    assert content_of(tmp_path / "x.lmdb") == {"a": every["a_00"], "c": every["c_00"]}
+
+
+@pytest.mark.parametrize(("size", "min_face", "stored"), [(64, None, 3), (128, None, 1), (64, 60, 2), (512, 0, 3)])
+def test_prepare_ffhq_leaves_out_small_faces(tmp_path, size, min_face, stored):
+    write_photos(tmp_path / "in", {"a.png": 3})
+    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", size=size, search=Search(find_by_colour, "f", min_face))
+    assert report.stored == stored
+
+
+def test_prepare_ffhq_says_that_all_faces_are_small(tmp_path):
+    write_photos(tmp_path / "in", {"a.png": 3})
+    with pytest.raises(ValueError, match=r"The first: a\.png: photo has no face of 99 pixels, its largest has 70"):
+        prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find_by_colour, "fake", 99))
+
+
+@pytest.mark.parametrize(("left", "stored"), [(-14, 1), (-18, 0), (70, 1), (78, 0)])
+def test_prepare_ffhq_leaves_out_faces_that_the_photo_cuts_off(tmp_path, left, stored):
+    write_photos(tmp_path / "in", {"a.png": 1, "inside.png": 2})
+
+    def find(photo: np.ndarray) -> list[Found]:
+        return [Found(IN_FACE + [left if photo[0, 0, 0] == 1 else 20, 20], 50.0)]
+
+    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find, "fake"))
+    reason = "photo cuts its faces off: 1 with less than 75% of the crop in it"
+    assert (report.stored, report.skipped) == (1 + stored, [] if stored else [("a.png", reason)])
+
+
+def test_prepare_ffhq_continues_between_two_photos(tmp_path, monkeypatch):
+    write_photos(tmp_path / "in", {f"{i}.png": i % 4 for i in range(9)})
+    prepare(tmp_path / "in", tmp_path / "whole.lmdb", search=Search(find_by_colour, "fake"))
+    searched = []
+
+    def find(photo: np.ndarray) -> list[Found]:
+        searched.append(1)
+        if len(searched) == 6:
+            raise KeyboardInterrupt
+        return find_by_colour(photo)
+
+    monkeypatch.setattr("facesr_plugin.data.lmdb_store._COMMIT_S", 0)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "in", tmp_path / "y.lmdb", search=Search(find, "fake"))
+    prepare(tmp_path / "in", tmp_path / "y.lmdb", search=Search(find, "fake"))
+    assert len(searched) == 6 + 6  # the four photos that are left, and two of the first five that have no face
+    assert content_of(tmp_path / "y.lmdb") == content_of(tmp_path / "whole.lmdb")
+    for name in ("skipped.txt", "meta_info.txt", "landmarks.npz"):
+        assert (tmp_path / "y.lmdb" / name).read_bytes() == (tmp_path / "whole.lmdb" / name).read_bytes()
+
+
+def test_prepare_ffhq_does_not_continue_with_another_detector(tmp_path):
+    write_photos(tmp_path / "in", {"a.png": 1})
+    prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find_by_colour, "one"))
+    with pytest.raises(FileExistsError, match="search 'one', now 'other'"):
+        prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find_by_colour, "other"))
+
+
+def test_prepare_ffhq_searches_only_what_needs_it(tmp_path):
+    write_photos(tmp_path / "in", {"a.png": 1})
+    with pytest.raises(
+        ValueError, match="search must be None where landmarks are given or images are aligned, got one"
+    ):
+        prepare(tmp_path / "in", tmp_path / "x.lmdb", aligned=True, search=Search(find_by_colour, "fake"))
+    with pytest.raises(ValueError, match="min_face must not be negative, got -1"):
+        prepare(tmp_path / "in", tmp_path / "x.lmdb", search=Search(find_by_colour, "fake", -1))

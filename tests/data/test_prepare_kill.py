@@ -25,9 +25,9 @@ RUN = """
 import functools, sys, time
 from facesr_plugin.data import lmdb_store, prepare, prepare_synthetic
 original = lmdb_store.LmdbWriter.put
-def put(self, key, png):
+def put(self, images):
     time.sleep(0.02)
-    original(self, key, png)
+    original(self, images)
 lmdb_store.LmdbWriter.put = put
 lmdb_store.LmdbWriter.__init__ = functools.partialmethod(lmdb_store.LmdbWriter.__init__, batch=8, map_size=65536)
 from facesr_plugin.cli import main

@@ -29,6 +29,6 @@ def write_lmdb(path: Path, count: int, height: int = 32, width: int | None = Non
     keys = [f"face_{i:02d}" for i in range(count)]
     with LmdbWriter(path, {"made_by": "tests"}) as writer:
         for i, key in enumerate(keys):
-            writer.put(key, encode_face(make_image(i, height, width)))
+            writer.put({key: encode_face(make_image(i, height, width))})
         writer.finish()
     return keys
