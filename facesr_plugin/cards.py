@@ -25,6 +25,31 @@ class Upsampling:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """How the small image is made from a face, with Pillow on 8-bit images.
+
+    Args:
+        kernel: ``bicubic`` or ``bilinear``, antialiased.
+        halving: In steps of 2, each rounded to 8 bits, instead of in one go; the scale is then a power of 2.
+    """
+
+    kernel: str
+    halving: bool = False
+
+    def factors(self, scale: int) -> list[int]:
+        """Return the factors of the resizes that reduce by ``scale``, in order.
+
+        Raises:
+            ValueError: If it halves and ``scale`` is no power of 2.
+        """
+        if not self.halving:
+            return [scale]
+        if scale < 1 or scale & (scale - 1):
+            raise ValueError(f"scale must be a power of 2 to reduce by halves, got {scale}")
+        return [2] * (scale.bit_length() - 1)
+
+
+@dataclass(frozen=True)
 class SystemCard:
     """Protocol of one system.
 
@@ -35,6 +60,7 @@ class SystemCard:
         scale: Published factor from the small input to the restored face.
         mean: Per channel (RGB, [0, 1] scale), subtracted before the network.
         std: Per channel, divided by after ``mean``.
+        reduction: From the face to the small input.
         upsampling: Enlargement before the network; None if the network takes the small image.
         size_multiple: Sides of the network's input must be multiples of this.
         output_rounding: To 8 bit: ``truncate`` or ``round`` (half to even).
@@ -49,6 +75,7 @@ class SystemCard:
     scale: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    reduction: Reduction
     upsampling: Upsampling | None
     size_multiple: int
     output_rounding: str
@@ -85,6 +112,7 @@ CARDS: dict[str, SystemCard] = {
             scale=8,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
+            reduction=Reduction("bicubic"),
             upsampling=Upsampling("pil", "bicubic"),
             size_multiple=8,
             output_rounding="truncate",
@@ -99,12 +127,28 @@ CARDS: dict[str, SystemCard] = {
             scale=1,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
+            reduction=Reduction("bicubic"),
             upsampling=Upsampling("pil", "bicubic"),
             size_multiple=16,
             output_rounding="truncate",
             framing="ffhq",
             num_landmarks=0,
             metric_protocol="sparnet",
+        ),
+        SystemCard(
+            system="progressive",
+            arch="ProgressiveFSRNet",
+            lq_size=16,
+            scale=8,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            reduction=Reduction("bilinear", halving=True),
+            upsampling=None,
+            size_multiple=8,
+            output_rounding="round",
+            framing="celeba",
+            num_landmarks=0,
+            metric_protocol="progressive",
         ),
     )
 }

@@ -1,8 +1,9 @@
 """Ground-truth faces with their published small input, from an LMDB or a folder.
 
-Source: SPARNet's released data set (Pillow bicubic on 8-bit RGB), whose randomness depended on the
-worker; here every random draw depends on (``manual_seed``, epoch, position) alone, so a run that continues sees the
-same samples. The network's input is made from ``lq`` later, by the system's card.
+Source: the released data sets of SPARNet (Pillow bicubic on 8-bit RGB) and Progressive FSR (Pillow bilinear, by
+halves), as the system's card says. SPARNet's randomness depended on the worker; here every random draw depends on
+(``manual_seed``, epoch, position) alone, so a run that continues sees the same samples. The network's input is made
+from ``lq`` later, by the system's card.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class FaceSRDataset(FaceDataset):
         self.gt_size = card.gt_size if self.options.gt_size is None else self.options.gt_size
         if self.gt_size % self.scale:
             raise ValueError(f"gt_size must be a multiple of scale {self.scale}, got {self.gt_size}")
+        self._reduction = card.reduction
+        self._reduction.factors(self.scale)  # refuses a scale that the card cannot have, before the first sample
         self._check_known_sizes()
         self.lq_source = self._open_lq()
         path = self.options.landmarks
@@ -105,7 +108,7 @@ class FaceSRDataset(FaceDataset):
         lq = None if self.lq_source is None else self._read_lq(key)
         gt, lq, points = self._augment(gt, lq, points, draw)
         if lq is None:
-            lq = transforms.make_lq(gt, self.scale)
+            lq = transforms.make_lq(gt, self.scale, self._reduction)
         source = self.lq_source or self.gt_source
         sample = {
             "lq": to_tensor(lq),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from facesr_plugin.cards import Reduction
 from facesr_plugin.ops.landmark import flip_permutation
 
 ZOOM_MODES = ("official", "corrected")
@@ -47,24 +48,26 @@ def resize(image: np.ndarray, size: tuple[int, int], kernel: str = "bicubic") ->
     return np.array(Image.fromarray(image).resize((size[1], size[0]), _FILTERS[kernel]))
 
 
-def make_lq(gt: np.ndarray, scale: int, kernel: str = "bicubic") -> np.ndarray:
+def make_lq(gt: np.ndarray, scale: int, reduction: Reduction) -> np.ndarray:
     """Return the published small input of a face.
 
     Args:
         gt: ``(H, W, 3)`` uint8 RGB.
         scale: H and W are multiples of it.
-        kernel: Of the reduction.
+        reduction: Of the system's card.
 
     Returns:
         ``(H / scale, W / scale, 3)`` uint8 RGB.
 
     Raises:
-        ValueError: If a side is not a multiple of ``scale``.
+        ValueError: If a side is not a multiple of ``scale``, or ``scale`` no power of 2 where it has to be.
     """
     height, width = gt.shape[:2]
     if height % scale or width % scale:
         raise ValueError(f"sides of gt must be multiples of scale {scale}, got {height}x{width}")
-    return resize(gt, (height // scale, width // scale), kernel)
+    for factor in reduction.factors(scale):
+        gt = resize(gt, (gt.shape[0] // factor, gt.shape[1] // factor), reduction.kernel)
+    return gt
 
 
 def hflip(image: np.ndarray) -> np.ndarray:

@@ -44,6 +44,17 @@ def test_dataset_delivers_the_published_input(tmp_path, kind):
     assert sample["gt_path"] == ("face_01" if kind == "lmdb" else str(root / "face_01.png"))
 
 
+def test_dataset_reduces_as_the_card_of_its_system_says(tmp_path):
+    write_images(tmp_path / "x", 1, 128)
+    dataset = make_dataset(tmp_path / "x", system="progressive", gt_size=None)
+    lq = Image.fromarray(make_image(0, 128))
+    for side in (64, 32, 16):
+        lq = lq.resize((side, side), Image.Resampling.BILINEAR)
+    assert np.array_equal((dataset[0]["lq"] * 255).round().permute(1, 2, 0).numpy(), lq)
+    with pytest.raises(ValueError, match="scale must be a power of 2 to reduce by halves, got 3"):
+        make_dataset(tmp_path / "x", system="progressive", gt_size=48, scale=3)
+
+
 def test_dataset_takes_given_pairs(tmp_path):
     write_lmdb(tmp_path / "gt.lmdb", 3, 32)
     write_images(tmp_path / "lq", 3, 4)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facesr_plugin.cards import Reduction
 from facesr_plugin.data.transforms import (
     ZoomDraw,
     draw_zoom,
@@ -21,12 +22,27 @@ from helpers.faces import make_image
 def test_make_lq_is_pillows_bicubic_reduction():
     gt = make_image(0, 128)
     expected = np.asarray(Image.fromarray(gt).resize((16, 16), Image.Resampling.BICUBIC))
-    assert np.array_equal(make_lq(gt, 8), expected)
+    assert np.array_equal(make_lq(gt, 8, Reduction("bicubic")), expected)
+
+
+def test_make_lq_halves_again_and_again_with_a_rounding_each_time():
+    gt = make_image(0, 128)
+    expected = Image.fromarray(gt)
+    for side in (64, 32, 16):
+        expected = expected.resize((side, side), Image.Resampling.BILINEAR)
+    chain = make_lq(gt, 8, Reduction("bilinear", halving=True))
+    assert np.array_equal(chain, expected)
+    assert not np.array_equal(chain, make_lq(gt, 8, Reduction("bilinear")))
+
+
+def test_make_lq_by_halves_rejects_other_scales():
+    with pytest.raises(ValueError, match="scale must be a power of 2 to reduce by halves, got 3"):
+        make_lq(make_image(0, 96, 96), 3, Reduction("bilinear", halving=True))
 
 
 def test_make_lq_rejects_sides_that_are_no_multiples():
     with pytest.raises(ValueError, match="sides of gt must be multiples of scale 8, got 128x100"):
-        make_lq(make_image(0, 128, 100), 8)
+        make_lq(make_image(0, 128, 100), 8, Reduction("bicubic"))
 
 
 def test_resize_takes_height_first():

@@ -198,7 +198,7 @@ def lr_pairs(case):
         photos[name] = photo
         if name in case.arrays:
             case.check_array(name, photo, "data")
-        lq = make_lq(photo, part["scale"])
+        lq = make_lq(photo, part["scale"], CARD.reduction)
         case.check_array(f"lr.{index}", lq, "data")
         prepared = prepare_input(to_float(_to_batch(lq)), CARD, photo.shape[:2])
         enlarged = quantise(prepared, replace(CARD, output_rounding="round"))[0].permute(1, 2, 0).numpy()
