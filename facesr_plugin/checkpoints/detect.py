@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from facesr_plugin.checkpoints import sparnet, sparnet_discriminator
+from facesr_plugin.checkpoints import fan, progressive, sparnet, sparnet_discriminator
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import list_some
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
 from facesr_plugin.checkpoints.system_format import SystemFormat
 from facesr_plugin.registry import ARCH_REGISTRY
 
-FORMATS: tuple[SystemFormat, ...] = (*sparnet.FORMATS, *sparnet_discriminator.FORMATS)
+FORMATS: tuple[SystemFormat, ...] = (
+    *sparnet.FORMATS,
+    *sparnet_discriminator.FORMATS,
+    *progressive.FORMATS,
+    *fan.FORMATS,
+)
 _MAX_INT = 2**16
 _FILLING = ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "fill_", "zero_", "normalize")
 

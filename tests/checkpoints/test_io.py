@@ -197,7 +197,7 @@ def test_official_files_are_written_as_released(tmp_path):
         ({"format": 0}, "must have system, arch, args and a format number"),
         ({"format": True}, "must have system, arch, args and a format number"),
         ({"format": "1"}, "must have system, arch, args and a format number"),
-        ({"system": "dic"}, "system must be one of sparnet, sparnethd, got 'dic'"),
+        ({"system": "dic"}, "system must be one of sparnet, sparnethd, progressive, got 'dic'"),
         ({"system": None}, "must have system, arch and args"),
         ({"arch": "DICNet"}, "arch must be one of SPARNet for sparnet, got 'DICNet'"),
         ({"args": [1]}, "must have system, arch and args"),
@@ -261,7 +261,7 @@ def test_loading_refuses_arguments_that_contradict_the_record(save, state):
         ({"epoch": 3, "weights": {"x": torch.zeros(1)}}, "not tensors: epoch, weights. Weights are looked for under"),
         ({"params": {"x": 3}}, "not tensors: x"),
         ({1: torch.zeros(1)}, "not tensors: 1"),
-        ({"conv.weight": torch.zeros(1)}, r"no known system: conv\.weight. Known systems: sparnet"),
+        ({"fc.weight": torch.zeros(1)}, r"no known system: fc\.weight. Known systems: sparnet"),
     ],
 )
 def test_loading_refuses_what_is_no_network(save, data, match):
@@ -271,7 +271,7 @@ def test_loading_refuses_what_is_no_network(save, data, match):
 
 
 def test_loading_refuses_an_unknown_system(save, state):
-    with pytest.raises(ValueError, match="system must be one of sparnet, sparnethd, got 'x'"):
+    with pytest.raises(ValueError, match="system must be one of sparnet, sparnethd, progressive, got 'x'"):
         load_weights(save(state), system="x")
 
 
