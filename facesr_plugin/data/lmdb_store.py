@@ -22,6 +22,7 @@ import lmdb
 from facesr_plugin.data.image_head import HEAD_BYTES, image_shape
 from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.lmdb_env import close_shared, open_shared
+from facesr_plugin.utils.lock import lock
 
 META_FILE = "meta_info.txt"
 PLAN_FILE = "prepare.json"
@@ -82,7 +83,7 @@ class LmdbWriter:
         self._pending: dict[str, bytes] = {}
         self._last_commit = time.monotonic()
         self._environment: lmdb.Environment | None = None
-        self._lock = _lock_folder(self.path)
+        self._lock = lock(self.path)  # where there is none, LMDB's own must do
         try:
             self._start(json.loads(json.dumps(plan)), overwrite, map_size)
         except BaseException:
@@ -339,21 +340,3 @@ def _open_for_writing(path: Path, map_size: int) -> lmdb.Environment:
         return lmdb.open(str(path), map_size=map_size)
     except lmdb.Error as error:
         raise ValueError(f"{path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error
-
-
-def _lock_folder(path: Path) -> int | None:
-    """Keep other writers out while this process lives; where the platform has no such lock, LMDB's own must do."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise OSError(f"another process is writing {path}. Wait until it has finished.") from error
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return None
-    return handle

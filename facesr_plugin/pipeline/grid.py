@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from facesr_plugin.utils.visualize import caption_font
 
 _GAP_PX = 8
 _BACKGROUND = "#ffffff"
@@ -46,7 +48,7 @@ def comparison_grid(rows: Sequence[Comparison]) -> np.ndarray:
     table = [_cells(row) for row in rows]
     titles = _titles(rows)
     height, width = (max(row.sr.shape[axis] for row in rows) for axis in (0, 1))
-    font = _font(max(13, width // 20))
+    font = caption_font(max(13, width // 20))
     boxes = [font.getbbox(title) for title in titles]
     width = max(width, *(int(box[2]) for box in boxes))
     header = max(int(box[3]) for box in boxes) + _GAP_PX
@@ -93,11 +95,3 @@ def _paste(canvas: Image.Image, cell: np.ndarray, corner: tuple[int, int], space
     picture = Image.fromarray(cell)
     left, top = (at + (room - side) // 2 for at, room, side in zip(corner, space, picture.size, strict=True))
     canvas.paste(picture, (left, top))
-
-
-def _font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own font; before Pillow 10.1, or without FreeType, it has one small size."""
-    try:
-        return ImageFont.load_default(size_px)
-    except (TypeError, ImportError):
-        return ImageFont.load_default()

@@ -222,7 +222,7 @@ def _enlarge(values: np.ndarray, size: tuple[int, int], resample: str) -> np.nda
 
 def _draw(rows: list[list[Cell]], size: tuple[int, int], ends: tuple[str, str]) -> np.ndarray:
     """Lay rows of cells out, their captions above them, and a colour bar beside them."""
-    font = _font(max(11, size[0] // 12))
+    font = caption_font(max(11, size[0] // 12))
     widest = max(font.getbbox(cell.caption)[2] for row in rows for cell in row)
     line = int(font.getbbox("Ag")[3]) + 4
     width, height = max(size[0], int(widest)) + _GAP_PX, size[1] + line + _GAP_PX
@@ -246,7 +246,7 @@ def _draw(rows: list[list[Cell]], size: tuple[int, int], ends: tuple[str, str]) 
     return np.array(canvas)
 
 
-def _font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def caption_font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Pillow's own font; before Pillow 10.1, or without FreeType, it has one small size."""
     try:
         return ImageFont.load_default(size_px)
