@@ -1,0 +1,157 @@
+"""Distillation of the small alignment network of Progressive FSR (BMVC 2019): from a teacher, or from known landmarks.
+
+Source: the authors' distillation program, withdrawn in 2019 (mean squared error to the last heatmaps of 2DFAN-4, which
+sees the 64x64 faces enlarged four times). What differs from it: the teacher is in eval mode and builds no graph; a
+validation measures the landmarks; without a teacher the targets are Gaussians about known landmarks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_metric
+from torch import Tensor
+from tqdm import tqdm
+
+from facesr_plugin.models.face_sr_model import FaceSRModel
+from facesr_plugin.ops.heatmap import decode_subpixel, render_gaussian
+from facesr_plugin.registry import MODEL_REGISTRY
+from facesr_plugin.utils.imageio import write_png
+from facesr_plugin.utils.visualize import draw_points
+
+_TEACHER = "network_teacher"
+_TEACHER_SCALE = 4  # its heatmaps have a quarter of its input's side
+
+
+@MODEL_REGISTRY.register()
+class FANDistillModel(FaceSRModel):
+    """L = sum of the ``train.<name>_opt`` terms on (heatmaps, targets); published: one mean squared error (Sec. 3).
+
+    A batch is ``lq``, faces in RGB [0, 1] as the network takes them, and ``landmarks`` ``(N, K, 2)`` in its pixels.
+    With ``network_teacher`` its last heatmaps of the enlarged faces are the targets, and landmarks serve validation
+    only; without, Gaussians of ``train.sigma`` pixels (default 1.5) and height 1 about the landmarks are.
+
+    Args:
+        opt: BasicSR's options, of which ``train`` as ``FaceSRModel``, and ``sigma``; ``val.metrics`` are metrics of
+            landmarks (``calculate_nme`` ...), taken over all faces at once.
+
+    Raises:
+        ValueError: As ``FaceSRModel``; if the teacher lacks weights, would not survive a resume, or there is neither
+            teacher nor landmarks.
+    """
+
+    system: ClassVar[str] = "progressive"
+    train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma"}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        opt = {key: value for key, value in opt.items() if key != _TEACHER or value}
+        if opt["is_train"]:
+            _check_source_of_targets(opt)
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        """As the base; the teacher is built and frozen."""
+        self.sigma = self.opt["train"].get("sigma", 1.5)
+        self.net_teacher = None
+        if _TEACHER in self.opt:
+            teacher = build_network(self.opt[_TEACHER]).to(self.device, memory_format=self._memory_format)
+            self.load_network(teacher, self.opt["path"][f"pretrain_{_TEACHER}"])
+            self.net_teacher = teacher.requires_grad_(False).eval()
+        super().init_training_settings()
+
+    # One iteration
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
+        self.lq = data["lq"].to(self.device, non_blocking=True).contiguous(memory_format=self._memory_format)
+        self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None
+
+    def train_on_batch(self) -> dict[str, Tensor]:
+        """One step towards the targets, which the criteria take as ``gt``."""
+        self.gt = self.make_targets()
+        return super().train_on_batch()
+
+    @torch.no_grad()
+    def make_targets(self) -> Tensor:
+        """Heatmaps that the network should give for ``self.lq``: ``(N, K, H, W)``."""
+        if self.net_teacher is None:
+            return render_gaussian(self.landmarks, tuple(self.lq.shape[-2:]), self.sigma)
+        large = F.interpolate(self.lq, scale_factor=_TEACHER_SCALE, mode="bilinear", align_corners=False)
+        return self.net_teacher(large)[-1]
+
+    def generator_losses(self) -> dict[str, Tensor]:
+        """The terms on (heatmaps, targets).
+
+        Raises:
+            ValueError: If the network has another number of landmarks than the teacher or the data.
+        """
+        if self.output.shape != self.gt.shape:
+            raise ValueError(
+                f"network_g must have heatmaps of the targets' shape {tuple(self.gt.shape)}, got "
+                f"{tuple(self.output.shape)}. Set network_g.num_landmarks: {self.gt.shape[1]}"
+            )
+        return super().generator_losses()
+
+    # Validation and test
+
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Measure the landmarks of all faces together; ``save_img`` writes each face with its points.
+
+        Raises:
+            ValueError: If the faces have another number of landmarks than the network.
+        """
+        name, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
+        found, reference, sizes = [], [], []
+        for data in tqdm(dataloader, unit="face", disable=None if self.opt["val"].get("pbar") else True):
+            self.feed_data(data)
+            self.test()
+            points = decode_subpixel(self.output).float().cpu()
+            found.append(points)
+            reference.append(data["landmarks"])
+            sizes += [tuple(self.lq.shape[-2:])] * len(points)
+            if save_img:
+                self._draw(points, data["lq_path"], name, current_iter)
+        if not metrics:
+            return
+        measured = {
+            "points": torch.cat(found).numpy(),
+            "reference": torch.cat(reference).numpy(),
+            "image_size": sizes,
+        }
+        self.metric_results = {metric: calculate_metric(measured, section) for metric, section in metrics.items()}
+        self._initialize_best_metric_results(name)
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _draw(self, points: Tensor, paths: list[str], dataset: str, current_iter: int | str) -> None:
+        """Write pictures under BasicSR's names."""
+        folder = Path(self.opt["path"]["visualization"])
+        suffix = current_iter if self.is_train else self.opt["val"].get("suffix") or self.opt["name"]
+        faces = self.lq.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for face, marks, path in zip(faces, points.numpy(), paths, strict=True):
+            stem = Path(path).stem
+            write_png(folder / (stem if self.is_train else dataset) / f"{stem}_{suffix}.png", draw_points(face, marks))
+
+
+def _check_source_of_targets(opt: dict[str, Any]) -> None:
+    """Refuse a run that would stop at its first batch, or at its first resume."""
+    path, training_data = opt["path"], (opt.get("datasets") or {}).get("train") or {}
+    if _TEACHER not in opt:
+        if training_data.get("landmarks") is False:
+            raise ValueError("datasets.train.landmarks must not be false without network_teacher: nothing to learn")
+        return
+    if not path.get(f"pretrain_{_TEACHER}"):
+        raise ValueError(
+            f"path.pretrain_{_TEACHER} must name the weights of the teacher, got none. Set {_TEACHER}: ~ to learn from "
+            "the landmarks of the data set instead."
+        )
+    if _TEACHER not in (path.get("ignore_resume_networks") or []):
+        raise ValueError(
+            f"path.ignore_resume_networks must have {_TEACHER}: BasicSR would look for the teacher among the run's own "
+            f"checkpoints when it resumes. Set ignore_resume_networks: [{_TEACHER}]"
+        )
