@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Restore the inputs; see ``facesr_plugin.inference``."""
     from facesr_plugin.inference import plan_jobs, run_jobs
     from facesr_plugin.pipeline.restorer import load
+    from facesr_plugin.utils.files import check_writable
 
     if args.attention_blocks and not args.attention:
         raise ValueError("--attention-blocks chooses what --attention draws, got it alone. Add --attention.")
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         args.inputs, args.out, gt=args.gt, grid=args.grid, attention=args.attention, overwrite=args.overwrite
     )
     restorer = load(args.weights, args.device, args.precision)
+    if any(not job.done for job in jobs):
+        check_writable(args.out)
     summary = run_jobs(jobs, restorer, batch=args.batch, workers=args.workers, blocks=blocks)
     _report(summary, args.out, restorer.card.metric_protocol)
     return EXIT_SOME_FAILED if summary.failures else EXIT_DONE

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, positive_int, say, warn
+from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, add_detector, positive_int, say, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--out", required=True, metavar="DIR", help="folder of the results")
     add("--aligned", action="store_true", help="the inputs are aligned crops: restore each as one face")
     add("--landmarks", metavar="FILE", help="points of the faces (.csv, .npz, .json): nothing is detected")
-    add("--detector", default="resnet50", choices=["resnet50", "mobile0.25"], help="(default: resnet50)")
-    add("--detector-weights", metavar="FILE", help="of the detector (default: see facesr weights list)")
+    add_detector(parser)
     add("--upscale", type=positive_int, default=1, metavar="N", help="enlarge the photo N times (default: 1)")
     add("--bg-weights", metavar="FILE", help="RRDBNet or SRVGGNetCompact for what is no face (default: Lanczos)")
     add("--bg-tile", type=positive_int, metavar="PX", help="side of the background's tiles (default: 256)")
@@ -87,25 +86,30 @@ def _run_aligned(args: argparse.Namespace) -> int:
 
 
 def _run_photos(args: argparse.Namespace) -> int:
+    from PIL import Image
+
     from facesr_plugin.pipeline.photo import PhotoOptions
     from facesr_plugin.pipeline.photo_files import Extras, plan_photos, run_photos
     from facesr_plugin.pipeline.restorer import load
+    from facesr_plugin.utils.files import check_writable
     from facesr_plugin.utils.imageio import MAX_PIXELS
 
     names = ("upscale", "only_largest", "min_face", "weight", "force", "batch")
     options = PhotoOptions(**{name: getattr(args, name) for name in names}, **_background(args))
     jobs = plan_photos(args.inputs, args.out, overwrite=args.overwrite)
-    max_pixels = args.max_pixels or MAX_PIXELS
-    _allow(max_pixels)
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit; ours is checked before pixels are decoded, too
     restorer = load(args.weights, args.device, args.precision)
+    find_faces = _face_finder(args, restorer)
+    if any(not job.done for job in jobs):
+        check_writable(args.out)
     summary = run_photos(
         jobs,
         restorer,
-        _face_finder(args, restorer),
+        find_faces,
         options,
         extras=Extras(args.save_crops, args.save_grid),
         workers=args.workers,
-        max_pixels=max_pixels,
+        max_pixels=args.max_pixels or MAX_PIXELS,
     )
     _report(summary, args.out)
     return EXIT_SOME_FAILED if summary.failures else EXIT_DONE
@@ -121,16 +125,10 @@ def _background(args: argparse.Namespace) -> dict[str, Background]:
     return {"background": load_background(args.bg_weights, args.device, args.precision, args.bg_tile or TILE_PX)}
 
 
-def _allow(max_pixels: int) -> None:
-    """Raise Pillow's own limit, which refuses at twice its number, to the user's if that is higher."""
-    from PIL import Image
-
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels
-
-
 def _face_finder(args: argparse.Namespace, restorer: Restorer) -> Callable[[Path, np.ndarray], list[Face]]:
     if args.landmarks:
+        if args.detector_weights:
+            raise ValueError("--landmarks needs no detector, so --detector-weights has no use. Leave one of them out.")
         from facesr_plugin.pipeline.landmark_file import read_faces
 
         known = read_faces(args.landmarks)

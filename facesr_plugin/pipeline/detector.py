@@ -86,6 +86,6 @@ def _load(kind: str, path: os.PathLike, device: torch.device) -> torch.nn.Module
     try:
         network.load_state_dict({str(key).removeprefix("module."): value for key, value in state.items()})
     except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} must hold weights of the detector {kind}, got others: {reason}") from error
     return network.eval()

@@ -25,7 +25,7 @@ from facesr_plugin.pipeline.paste import enlarge
 from facesr_plugin.pipeline.photo import PhotoOptions, Result, restore_photos, to_rgb8
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.utils.files import atomic_write
-from facesr_plugin.utils.imageio import MAX_PIXELS, check_apart, list_images, png_paths, write_png
+from facesr_plugin.utils.imageio import MAX_PIXELS, TooLargeError, check_apart, list_images, png_paths, write_png
 from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
 
 CROPS_FOLDER = "crops"
@@ -167,9 +167,10 @@ def _read(job: PhotoJob, max_pixels: int, upscale: int) -> _Opened | Failure:
         photo = decode_photo(job.source.read_bytes(), "the file", max_pixels)
         height, width = (side * upscale for side in photo.colour.shape[:2])
         if height * width > max_pixels:
-            raise ValueError(
-                f"the result must have at most {max_pixels:,} pixels, got {width} x {height}. Raise the limit"
-            )
+            size = f"{width} x {height}"
+            raise TooLargeError(f"the result must have at most {max_pixels:,} pixels, got {size}. Lower --upscale.")
+    except TooLargeError as error:
+        return Failure(job.source, f"{error} Or raise the limit: --max-pixels")
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return _Opened(job, photo)

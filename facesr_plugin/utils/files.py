@@ -45,6 +45,19 @@ def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) ->
     sync_folder(target.parent)
 
 
+def check_writable(folder: str | os.PathLike) -> None:
+    """Create a folder and try to write in it, so that a long run does not find out at its end.
+
+    Raises:
+        OSError: If that fails; names the folder.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+
+
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
     """Write UTF-8 text with ``atomic_write``."""
     atomic_write(path, lambda file: file.write(text.encode("utf-8")))

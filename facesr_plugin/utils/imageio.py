@@ -166,7 +166,7 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} must have at most {max_pixels:,} pixels. Reduce it first.") from error
+        raise TooLargeError(f"{name} must have at most {max_pixels:,} pixels. Reduce it first.") from error
     except Exception as error:  # Pillow's plug-ins raise many types on damaged headers
         kinds = ", ".join(_FORMATS)
         raise ValueError(
@@ -174,7 +174,7 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
         ) from error
     width, height = image.size
     if width * height > max_pixels:
-        raise ValueError(f"{name} must have at most {max_pixels:,} pixels, got {width} x {height}. Reduce it first.")
+        raise TooLargeError(f"{name} must have at most {max_pixels:,} pixels, got {width} x {height}. Reduce it first.")
     return image
 
 
@@ -192,6 +192,10 @@ def orientation_of(image: Image.Image) -> int:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # damaged metadata does not make the pixels unreadable
         return 1
+
+
+class TooLargeError(ValueError):
+    """An image with more pixels than the limit."""
 
 
 class _UnsupportedSamplesError(ValueError):

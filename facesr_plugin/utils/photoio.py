@@ -102,6 +102,8 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 def _decode_deep(data: bytes, name: str, image: Image.Image, max_pixels: int) -> Photo:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None and image.format == "PNG":
+        raise ValueError(f"{name} is damaged: it ends too early. Copy it again or remove it.")
     if pixels is None or pixels.dtype != np.uint16:  # a kind that OpenCV does not know: 8 bits of it
         return Photo(decode_rgb(data, name, max_pixels))
     if image.format == "PNG":  # OpenCV turns TIFF itself

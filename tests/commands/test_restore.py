@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from facesr_plugin.archs.sparnet_arch import SPARNet
@@ -12,6 +13,7 @@ from facesr_plugin.checkpoints import Weights, save_weights
 from facesr_plugin.cli import main
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.pipeline.background import load_background
+from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.landmark_file import read_faces
 from facesr_plugin.pipeline.paste import enlarge
 from facesr_plugin.utils.imageio import read_image, write_png
@@ -43,7 +45,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """512 pixels per face take seconds."""
+    """512 pixels per face take seconds. The command lifts Pillow's limit, which is the process's."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     hd = replace(get_card("sparnethd"), lq_size=128)
     monkeypatch.setattr(
         "facesr_plugin.pipeline.restorer.get_card", lambda name: {"sparnethd": hd}.get(name, get_card(name))
@@ -83,6 +86,78 @@ def test_restore_restores_a_folder(folder: Path, weights: Path, capsys: pytest.C
     written = capsys.readouterr()
     assert "3 photos with 2 restored faces" in written.out
     assert "empty.png: no face found; written without a restored one" in written.err
+
+
+@pytest.mark.parametrize("source", ["in/a.png", "in/[ab].png"])
+def test_restore_takes_a_file_and_a_glob(folder: Path, weights: Path, source: str) -> None:
+    command = ["restore", folder / source, "--weights", weights, "--out", folder / "out", "--device", "cpu"]
+    assert main([str(word) for word in [*command, "--landmarks", folder / "points.csv"]]) == 0
+    assert names(folder / "out") == (["a.png"] if source == "in/a.png" else ["a.png", "b.png"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (("--only-largest",), "not the largest"),
+        (("--min-face", 50), "pixels, smaller than 50"),
+        (("--weight", 0), None),
+    ],
+)
+def test_restore_leaves_faces_that_it_is_told_to(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture, arguments: tuple, note: str | None
+) -> None:
+    photo, points = group_photo(((10, 8, 100), (140, 12, 60)), (120, 220))
+    write_png(tmp_path / "in" / "a.png", photo)
+    faces = write_points(tmp_path / "points.csv", {"a": points})
+    assert restore(tmp_path, weights, "--landmarks", faces, *arguments) == 0
+    image = read_image(tmp_path / "out" / "a.png")
+    np.testing.assert_array_equal(image[:, 150:], photo[:, 150:])
+    assert (image != photo).any() == (note is not None)
+    assert (note or "") in capsys.readouterr().err
+
+
+def test_restore_computes_on_the_device_and_in_the_precision_that_are_given(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = ("--landmarks", folder / "points.csv", "--overwrite")
+    images = {}
+    for precision in ("fp32", "bf16"):
+        assert restore(folder, weights, *given, "--precision", precision) == 0
+        images[precision] = read_image(folder / "out" / "a.png")
+    assert (images["fp32"] != images["bf16"]).any()
+    assert restore(folder, weights, *given, "--device", "cuda:99") == 2
+    assert "device must be auto, cpu, cuda or cuda:N and present here, got 'cuda:99'" in capsys.readouterr().err
+
+
+def test_restore_detects_with_the_network_that_is_given(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Detector:
+        def __init__(self, *given: object, device: torch.device) -> None:
+            assert given == ("mobile0.25", "d.pth")
+            assert device.type == "cpu"
+
+        def __call__(self, photo: np.ndarray) -> list[Face]:
+            np.testing.assert_array_equal(photo, PHOTO)
+            return [Face(POINTS[0], np.array([10, 8, 74, 72]), 0.9)]
+
+    monkeypatch.setattr("facesr_plugin.pipeline.detector.FaceDetector", Detector)
+    given = ("--detector", "mobile0.25", "--detector-weights", "d.pth")
+    assert restore(folder, weights, *given) == 0
+    assert "3 photos with 3 restored faces" in capsys.readouterr().out
+    assert restore(folder, weights, *given, "--overwrite", "--landmarks", folder / "points.csv") == 2
+    assert "--landmarks needs no detector, so --detector-weights has no use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_restore_refuses_a_folder_that_cannot_be_written_before_it_starts(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture, aligned: bool
+) -> None:
+    (folder / "out").write_text("a file")
+    command = ["restore", folder / "in", "--weights", weights, "--out", folder / "out" / "sub", "--device", "cpu"]
+    command += ["--aligned"] if aligned else ["--landmarks", folder / "points.csv"]
+    assert main([str(word) for word in command]) == 2
+    assert capsys.readouterr().err == f"error: Not a directory: {folder / 'out' / 'sub'}\n"
 
 
 def test_restore_continues_where_it_was(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
@@ -163,7 +238,19 @@ def test_restore_refuses_a_tile_without_a_network(folder: Path, weights: Path, c
 def test_restore_refuses_huge_results(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
     limit = ("--landmarks", folder / "points.csv", "--upscale", 3, "--max-pixels", 8000)
     assert restore(folder, weights, *limit) == 1
-    assert "the result must have at most 8,000 pixels, got 270 x 240. Raise the limit" in capsys.readouterr().err
+    message = "at most 8,000 pixels, got 270 x 240. Lower --upscale. Or raise the limit: --max-pixels"
+    assert message in capsys.readouterr().err
+
+
+def test_restore_has_a_limit_of_its_own(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns above it and refuses above twice as much
+    given = ("--landmarks", folder / "points.csv")
+    assert restore(folder, weights, *given, "--max-pixels", 7000) == 1
+    message = "the file must have at most 7,000 pixels, got 90 x 80. Reduce it first. Or raise the limit: --max-pixels"
+    assert message in capsys.readouterr().err
+    assert restore(folder, weights, *given, "--max-pixels", 7200) == 0
 
 
 def test_restore_reports_faces_too_large_for_sparnet(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -252,6 +339,18 @@ def test_restore_takes_jpeg_and_turns_it(tmp_path: Path, weights: Path) -> None:
     image = read_image(tmp_path / "out" / "a.png")
     assert image.shape == PHOTO.shape
     np.testing.assert_allclose(image[:, 88:], PHOTO[:, 88:], atol=60)
+
+
+def test_restore_makes_rgb_of_cmyk(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    cmyk = Image.fromarray(PHOTO).convert("CMYK")
+    cmyk.save(tmp_path / "in" / "a.jpg", quality=100, subsampling=0, icc_profile=b"of inks")
+    points = write_points(tmp_path / "points.csv", {"a": POINTS})
+    assert restore(tmp_path, weights, "--landmarks", points) == 0
+    image = decode_photo((tmp_path / "out" / "a.png").read_bytes(), "a")
+    assert image.profile is None
+    np.testing.assert_array_equal(image.colour[:, 88:], read_image(tmp_path / "in" / "a.jpg")[:, 88:])
+    np.testing.assert_allclose(image.colour[:, 88:].astype(int), PHOTO[:, 88:], atol=12)
 
 
 def test_restore_takes_the_first_frame_and_says_so(

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import pytest
 
-from facesr_plugin.utils.files import atomic_write, atomic_write_text
+from facesr_plugin.utils.files import atomic_write, atomic_write_text, check_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -27,6 +27,21 @@ def test_atomic_write_creates_folder_and_file(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a" / "b.bin", lambda file: file.write(b"new"))
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"new"
     assert names(tmp_path / "a") == ["b.bin"]
+
+
+def test_check_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert names(tmp_path / "a" / "b") == []
+
+
+def test_check_writable_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/other/name")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        check_writable(tmp_path)
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_atomic_write_text_is_utf_8(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_decode_photo_looks_a_palette_up() -> None:
         (b"text", "photo must be an image"),
         (encode_png(PHOTOS["rgb"])[:90], "photo is damaged"),
         (encode_png(PHOTOS["deep rgb"])[:90], "photo"),
+        (encode_png(PHOTOS["deep rgb"])[:-5], "photo is damaged: it ends too early"),
         (encode_png(PHOTOS["rgb with alpha"])[:90], "photo is damaged"),
     ],
 )
