@@ -7,7 +7,7 @@ what each side's adversarial terms are (``adversarial_losses``, ``discriminator_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -50,6 +50,16 @@ class FaceSRGANModel(FaceSRModel, ABC):
     def discriminator_losses(self) -> dict[str, Tensor]:
         """Weighted terms of the discriminator on ``self.gt`` and ``self.output``, logged as ``l_d_<name>``."""
 
+    def penalty_losses(self, critic: Callable[[Tensor], Tensor | Sequence[Tensor]]) -> dict[str, Tensor]:
+        """The penalty of the discriminator's gradient, if ``gan_opt`` has one; for ``discriminator_losses``.
+
+        Args:
+            critic: Gives the scores of images, as ``gan_opt`` takes them.
+        """
+        if not hasattr(self.gan, "gradient_penalty"):
+            return {}
+        return {"penalty": self.gan.gradient_penalty(critic, self.gt, self.output)}
+
     # Set-up
 
     def init_training_settings(self) -> None:
@@ -82,8 +92,12 @@ class FaceSRGANModel(FaceSRModel, ABC):
         with self._frozen_discriminator():
             losses = self.generator_gradients()
         self.update_generator()
+        return losses | self.train_discriminator()
+
+    def train_discriminator(self) -> dict[str, Tensor]:
+        """One step of the discriminator on ``self.gt`` and ``self.output``; returns what is logged."""
         self.optimizer_d.zero_grad(set_to_none=True)
-        losses |= self.backward(self.net_d, self.discriminator_losses, "l_d_", ("gt", "output"))
+        losses = self.backward(self.net_d, self.discriminator_losses, "l_d_", ("gt", "output"))
         self.optimizer_d.step()
         return losses
 

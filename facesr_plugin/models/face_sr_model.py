@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -49,6 +50,9 @@ class FaceSRModel(SRModel):
             ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by
             rounding; default false) and one ``<name>_opt`` section per loss.
 
+    Attributes:
+        call: Arguments of the generator beside the images; its checkpoints remember them.
+
     Raises:
         ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, or
             ``accumulate`` is less than 1.
@@ -59,6 +63,7 @@ class FaceSRModel(SRModel):
         {"total_iter", "warmup_iter", "ema_decay", "accumulate", "channels_last", "optim_g", "scheduler"}
     )
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
+    call: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, opt: dict[str, Any]) -> None:
         opt = deepcopy(opt)  # BasicSR pops `type` out of the sections it reads
@@ -79,11 +84,16 @@ class FaceSRModel(SRModel):
 
     def predict(self, net: nn.Module) -> Tensor:
         """Restore ``self.lq``: (N, 3, H, W) in the card's range."""
-        return net(self.lq)
+        return net(self.lq, **self.call)
 
     def generator_losses(self) -> dict[str, Tensor]:
         """Weighted scalar terms by name; the base sums, steps and logs them as ``l_g_<name>``."""
         return {name: criterion(self.output, self.gt) for name, criterion in self.criteria.items()}
+
+    @classmethod
+    def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
+        """Say what in the option file of a training cannot work, beyond what holds for all systems."""
+        yield from ()
 
     def system_state(self) -> dict[str, Any]:
         """What a resumed run needs beyond networks, optimisers and schedulers (a stage, a phase); plain types."""
@@ -128,6 +138,8 @@ class FaceSRModel(SRModel):
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
         if optim_type not in OPTIMIZERS:
             raise ValueError(f"optimizer type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
+        if "betas" in settings:
+            settings["betas"] = tuple(map(float, settings["betas"]))  # torch refuses a 0 beside a 0.99
         try:
             return OPTIMIZERS[optim_type](params, lr, **settings)
         except TypeError as error:
@@ -153,7 +165,7 @@ class FaceSRModel(SRModel):
         gt = batch.get("gt")
         if "degradation_seed" in data:
             batch["lq"] = self._degrade(gt, data["degradation_seed"])
-        size = None if gt is None else tuple(gt.shape[-2:])
+        size = None if gt is None or self.card.upsampling is None else tuple(gt.shape[-2:])
         self.lq = prepare_input(batch["lq"], self.card, size).contiguous(memory_format=self._memory_format)
         if gt is not None:
             self.gt = normalise(gt, self.card)
@@ -295,6 +307,8 @@ class FaceSRModel(SRModel):
         section = "network_" + net_label.removeprefix("net_")
         content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
         content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0])
+        if self.call and net_label == "net_g":
+            content["facesr"]["call"] = dict(self.call)
         name = "latest" if current_iter == -1 else current_iter
         training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
 

@@ -41,6 +41,27 @@ def prepare_input(lq: Tensor, card: SystemCard, size: tuple[int, int] | None = N
     return normalise(lq, card)
 
 
+def reduce_faces(faces: Tensor, card: SystemCard, scale: int) -> Tensor:
+    """Reduce faces as the data sets make the system's small input: with Pillow's kernel, in 8 bits.
+
+    Args:
+        faces: ``(N, 3, H, W)`` RGB in [0, 1].
+        card: Of the system.
+        scale: H and W are multiples of it.
+
+    Returns:
+        ``(N, 3, H / scale, W / scale)`` float32 in [0, 1].
+
+    Raises:
+        ValueError: If the system cannot reduce by ``scale``.
+    """
+    images = to_uint8(faces)
+    for factor in card.reduction.factors(scale):
+        size = (images.shape[-2] // factor, images.shape[-1] // factor)
+        images = resize_pil(images, size, card.reduction.kernel)
+    return to_float(images)
+
+
 def to_float(images: Tensor) -> Tensor:
     """Return uint8 images as float32 in [0, 1]."""
     return images.to(torch.float32).div(255)

@@ -154,6 +154,12 @@ def test_unknown_train_key_is_refused_with_the_nearest_name(tmp_path: Path) -> N
         build_model(model_options(tmp_path, ema_deacy=0.9))
 
 
+def test_betas_of_the_optimiser_may_be_whole_numbers(tmp_path: Path) -> None:
+    model = build_model(model_options(tmp_path, optim_g={"type": "Adam", "lr": 1e-3, "betas": [0, 0.99]}))
+    step(model, 1)
+    assert model.optimizer_g.defaults["betas"] == (0.0, 0.99)
+
+
 def test_training_without_a_loss_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one loss section"):
         build_model(model_options(tmp_path, pixel_opt=None))

@@ -6,7 +6,16 @@ import torch
 from PIL import Image
 
 from facesr_plugin.cards import get_card
-from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise, to_float, to_uint8
+from facesr_plugin.data.transforms import make_lq
+from facesr_plugin.ops.protocol import (
+    denormalise,
+    normalise,
+    prepare_input,
+    quantise,
+    reduce_faces,
+    to_float,
+    to_uint8,
+)
 
 CARD = get_card("sparnet")
 
@@ -68,3 +77,12 @@ def test_quantise_rounds_as_the_card_says(rounding, expected):
 def test_quantise_of_half_precision_equals_that_of_float():
     output = torch.linspace(-1.2, 1.2, 64).view(1, 1, 8, 8).expand(1, 3, 8, 8).bfloat16()
     assert torch.equal(quantise(output, CARD), quantise(output.float(), CARD))
+
+
+@pytest.mark.parametrize("system", ["sparnet", "progressive"])
+def test_reduce_faces_makes_the_small_input_of_the_data_sets(system):
+    card = get_card(system)
+    faces = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    expected = np.stack([make_lq(face, 8, card.reduction) for face in faces])
+    reduced = reduce_faces(to_float(torch.from_numpy(faces).permute(0, 3, 1, 2)), card, 8)
+    assert np.array_equal(to_uint8(reduced).permute(0, 2, 3, 1), expected)
