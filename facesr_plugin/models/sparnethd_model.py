@@ -43,13 +43,15 @@ class SPARNetHDModel(FaceSRGANModel):
         return terms
 
     def discriminator_losses(self) -> dict[str, Tensor]:
-        """Half the terms for real and for fake."""
-        real = [judgement.score for judgement in self.net_d(self.gt)]
-        fake = [judgement.score for judgement in self.net_d(self.output)]
+        """Half the terms for real and for fake; with another ``gan_opt`` than the published one, as that says."""
         return {
-            "real": self.gan(real, target_is_real=True, is_disc=True),
-            "fake": self.gan(fake, target_is_real=False, is_disc=True),
+            "real": self.gan(self._scores(self.gt), target_is_real=True, is_disc=True),
+            "fake": self.gan(self._scores(self.output), target_is_real=False, is_disc=True),
+            **self.penalty_losses(self._scores),
         }
+
+    def _scores(self, images: Tensor) -> list[Tensor]:
+        return [judgement.score for judgement in self.net_d(images)]
 
     def update_generator(self) -> None:
         """Move the average with the generator of before its step, as the released program does; then step."""

@@ -62,6 +62,15 @@ def test_feature_matching_and_pixel_loss_can_be_left_out(tmp_path: Path) -> None
     assert list(model.get_current_log()) == ["l_g_gan", "l_d_real", "l_d_fake"]
 
 
+def test_loss_with_a_gradient_penalty_can_take_the_place_of_the_published_one(tmp_path: Path) -> None:
+    model = build(tmp_path, gan_opt={"type": "WGANGPLoss", "gp_weight": 5})
+    step(model, 1)
+    log = model.get_current_log()
+    assert [name for name in log if name.startswith("l_d_")] == ["l_d_real", "l_d_fake", "l_d_penalty"]
+    assert log["l_d_penalty"] > 0
+    assert all(value.grad is not None for name, value in model.net_d.named_parameters() if name.endswith("weight_orig"))
+
+
 def test_iteration_moves_generator_and_discriminator_with_their_own_settings(tmp_path: Path) -> None:
     model = build(tmp_path)
     before = states(model)
