@@ -1,0 +1,72 @@
+"""``facesr prepare`` in a process of its own that a test can kill at any moment.
+
+The processes are forked by a server that has imported what they need, so that a start takes no seconds.
+"""
+
+import functools
+import multiprocessing
+import os
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+_SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else None)
+if sys.platform != "win32":
+    _SERVER.set_forkserver_preload(
+        ["pytest", "facesr_plugin.cli", "facesr_plugin.pipeline.detector"]
+        + [f"facesr_plugin.data.{name}" for name in ("prepare_ffhq", "prepare_synthetic")]
+    )
+
+
+class AnyDetector:
+    """Stands for a detector: finds none to three faces in a photo, by its first pixel."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, photo: np.ndarray) -> list:
+        """Return faces with points about the middle of (H, W, 3)."""
+        from facesr_plugin.ops.affine import FFHQ_TEMPLATE
+        from facesr_plugin.pipeline.face import Face
+
+        points = np.array(FFHQ_TEMPLATE) / 512 * photo.shape[0]
+        return [Face(points * (1 - i / 8) + i, score=0.99) for i in range(photo[0, 0, 0] % 4)]
+
+
+def start(command: list[str], log: Path) -> BaseProcess:
+    """Start ``facesr`` with output to ``log``; it has begun when this returns."""
+    process = _SERVER.Process(target=_run, args=(command, log))
+    process.start()
+    deadline = time.monotonic() + 60
+    while "ready" not in (log.read_text() if log.exists() else "") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return process
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    from facesr_plugin.cli import main
+    from facesr_plugin.data.lmdb_store import LmdbWriter
+
+    put = LmdbWriter.put
+
+    def put_slowly(self: LmdbWriter, images: dict[str, bytes]) -> None:
+        time.sleep(0.02)
+        put(self, images)
+
+    # A small batch, so that a run of seconds has many commits. The pause makes a whole run of 150 images last three
+    # seconds at least: longer than six kills of half a second, however fast the machine is.
+    LmdbWriter.put = put_slowly
+    LmdbWriter.__init__ = functools.partialmethod(LmdbWriter.__init__, batch=8, map_size=65536)
+    if "ffhq" in command:
+        import facesr_plugin.pipeline.detector
+
+        facesr_plugin.pipeline.detector.FaceDetector = AnyDetector
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.exit(main(command))
