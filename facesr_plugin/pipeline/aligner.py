@@ -1,7 +1,8 @@
 """From five points to the matrix of the crop that a system takes.
 
 ``ffhq`` is the published alignment of SPARNetHD: a similarity to the FFHQ template. ``loose`` is SPARNet's: an upright
-square about the face, as an enlarged detector's box, without rotation. ``ops.align.crop_face`` cuts the crop.
+square about the face, as an enlarged detector's box, without rotation. ``celeba`` is the central 178 x 178 pixels of
+aligned CelebA (Liu et al., ICCV 2015), by a similarity to the mean points there. ``ops.align.crop_face`` cuts the crop.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from facesr_plugin.cards import SystemCard
+from facesr_plugin.ops.affine import fit_similarity
 from facesr_plugin.ops.align import ffhq_matrix
 
 _LOOSE_SIDE, _LOOSE_DOWN = 3.6, 0.32  # side in distances, centre below the eyes in parts of eyes to mouth
+
+_CELEBA_SIDE = 178
+# Mean points in the central square, to about a pixel; order of ``Face``.
+_CELEBA_TEMPLATE = np.array([(69.7, 91.5), (107.9, 91.6), (88.8, 114.7), (72.5, 131.8), (105.5, 132.0)])
 
 
 def alignment(landmarks: np.ndarray, card: SystemCard) -> np.ndarray:
@@ -37,4 +43,8 @@ def _loose(landmarks: np.ndarray, side: int) -> np.ndarray:
     return np.column_stack([scale * np.eye(2), (side - 1) / 2 - scale * centre])
 
 
-_FRAMINGS = {"ffhq": ffhq_matrix, "loose": _loose}
+def _celeba(landmarks: np.ndarray, side: int) -> np.ndarray:
+    return fit_similarity(landmarks, (_CELEBA_TEMPLATE + 0.5) * side / _CELEBA_SIDE - 0.5)
+
+
+_FRAMINGS = {"celeba": _celeba, "ffhq": ffhq_matrix, "loose": _loose}

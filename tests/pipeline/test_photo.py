@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from facesr_plugin.cards import get_card
+from facesr_plugin.cards import CARDS, SystemCard, get_card
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.ops.align import bounds, crop_face
 from facesr_plugin.pipeline.aligner import alignment
@@ -64,6 +64,22 @@ def test_loose_alignment_keeps_the_photo_upright_and_the_face_in_the_middle() ->
     assert matrix[0, 1] == matrix[1, 0] == 0
     assert matrix[0, 0] == matrix[1, 1] > 0
     assert np.abs(transform(POINTS[0].mean(0), matrix) - 7.5).max() < 1.5
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_every_system_finds_its_crop_in_a_photo(card: SystemCard) -> None:
+    side = card.lq_size
+    places = (transform(POINTS[0], alignment(POINTS[0], card)) + 0.5) / side
+    np.testing.assert_allclose(places.mean(0), 0.5, atol=0.15)
+    assert 0.15 < places[1, 0] - places[0, 0] < 0.5  # eyes
+    assert places[3, 1] > places[2, 1] > places[0, 1]
+
+
+def test_celeba_alignment_brings_the_eyes_where_aligned_celeba_has_them() -> None:
+    """Pupils are 13.9 of 64 pixels apart there."""
+    eyes = transform(POINTS[0], alignment(POINTS[0], replace(HD, framing="celeba", lq_size=64)))[:2]
+    assert eyes[1, 0] - eyes[0, 0] == pytest.approx(13.9, abs=1.5)
+    assert eyes[:, 1] == pytest.approx([33, 33], abs=2)
 
 
 def test_crop_face_resamples_the_photo() -> None:
