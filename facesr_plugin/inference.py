@@ -21,19 +21,21 @@ from tqdm import tqdm
 import facesr_plugin.metrics  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard
 from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
+from facesr_plugin.pipeline.heatmaps import FoundHeatmaps
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.registry import METRIC_REGISTRY
 from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
-from facesr_plugin.utils.visualize import Cell, attention_figure, capture_attention, choose_blocks
+from facesr_plugin.utils.visualize import Cell, attention_figure, capture_attention, choose_blocks, heatmap_figure
 
 GRID_FOLDER = "grid"
 ATTENTION_FOLDER = "attention"
+HEATMAP_FOLDER = "heatmaps"
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Job(NamedTuple):
-    """One face: its file, its result, and if asked for its ground truth, comparison picture and attention figure."""
+    """One face: its file, its result, and if asked for its ground truth, comparison picture and figures."""
 
     source: Path
     output: Path
@@ -41,11 +43,12 @@ class Job(NamedTuple):
     grid: Path | None
     done: bool
     attention: Path | None = None
+    heatmaps: Path | None = None
 
     @property
     def complete(self) -> bool:
         """Whether nothing has to be written or measured."""
-        pictures = [path for path in (self.grid, self.attention) if path]
+        pictures = [path for path in (self.grid, self.attention, self.heatmaps) if path]
         return self.done and not self.gt and all(path.is_file() for path in pictures)
 
 
@@ -106,6 +109,7 @@ class _Face(NamedTuple):
     sr: np.ndarray | None
     gt: np.ndarray | None
     maps: dict[str, np.ndarray] | None = None
+    heatmaps: FoundHeatmaps | None = None
 
 
 def plan_jobs(
@@ -115,6 +119,7 @@ def plan_jobs(
     gt: str | os.PathLike | None = None,
     grid: bool = False,
     attention: bool = False,
+    heatmaps: bool = False,
     overwrite: bool = False,
 ) -> list[Job]:
     """List what has to be done.
@@ -125,6 +130,7 @@ def plan_jobs(
         gt: Ground truth with the stems of the inputs; file, folder or glob.
         grid: Draw comparison pictures.
         attention: Draw attention figures, into the sub-folder ``attention``.
+        heatmaps: Draw landmarks and their heatmaps, into the sub-folder ``heatmaps``.
         overwrite: Restore again what has a result.
 
     Raises:
@@ -137,11 +143,13 @@ def plan_jobs(
     missing = [path.stem for path in inputs if gt is not None and path.stem not in truths]
     if missing:
         raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
-    grids = png_paths(inputs, Path(out) / GRID_FOLDER) if grid else [None] * len(inputs)
-    figures = png_paths(inputs, Path(out) / ATTENTION_FOLDER) if attention else [None] * len(inputs)
+    wanted = {GRID_FOLDER: grid, ATTENTION_FOLDER: attention, HEATMAP_FOLDER: heatmaps}
+    pictures = {
+        name: png_paths(inputs, Path(out) / name) if asked else [None] * len(inputs) for name, asked in wanted.items()
+    }
     return [
-        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite, figure)
-        for source, output, drawing, figure in zip(inputs, png_paths(inputs, out), grids, figures, strict=True)
+        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite, *figures)
+        for source, output, drawing, *figures in zip(inputs, png_paths(inputs, out), *pictures.values(), strict=True)
     ]
 
 
@@ -152,6 +160,7 @@ def run_jobs(
     batch: int = 16,
     workers: int = 2,
     blocks: Sequence[str] | None = None,
+    find_heatmaps: Callable[[np.ndarray], FoundHeatmaps] | None = None,
 ) -> Summary:
     """Do the jobs. A file that fails is noted in the summary and the others go on.
 
@@ -161,9 +170,11 @@ def run_jobs(
         batch: Faces that go through the network at a time.
         workers: Threads that read and write files, at least one.
         blocks: Whose attention is drawn; see ``choose_blocks``.
+        find_heatmaps: Finds the landmarks of a result, such as a ``HeatmapFinder``; for jobs with ``heatmaps``.
 
     Raises:
-        ValueError: If the network itself fails (see ``Restorer``), or has no attention there to draw.
+        ValueError: If a network itself fails (see ``Restorer``), has no attention there to draw, or there is none for
+            the heatmaps.
     """
     summary = Summary(skipped=sum(job.done for job in jobs))
     todo = [job for job in jobs if not job.complete]
@@ -177,6 +188,7 @@ def run_jobs(
                 _collect([item for item in group if isinstance(item, Failure)], summary, bar)
                 faces = _restore(restorer, [item for item in group if isinstance(item, _Face)])
                 faces = [_look(restorer, face, shown) if face.job.attention else face for face in faces]
+                faces = [_find(find_heatmaps, face) if face.job.heatmaps else face for face in faces]
                 finishing = [pool.submit(_finish, restorer.card, face) for face in faces]
             _collect([future.result() for future in finishing], summary, bar)
     finally:
@@ -239,6 +251,12 @@ def _look(restorer: Restorer, face: _Face, blocks: Sequence[str]) -> _Face:
     return face._replace(maps={name: maps[name][0].mean(0, keepdim=True).numpy() for name in blocks})
 
 
+def _find(find_heatmaps: Callable[[np.ndarray], FoundHeatmaps] | None, face: _Face) -> _Face:
+    if find_heatmaps is None:
+        raise ValueError("find_heatmaps must be given for jobs with heatmaps, got None")
+    return face._replace(heatmaps=find_heatmaps(face.sr))
+
+
 def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
     """Write the result and what was asked for beside it."""
     job = face.job
@@ -250,13 +268,21 @@ def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
             raise ValueError(f"the ground truth must be {wanted} like the result, got {given}")
         if job.grid:
             write_png(job.grid, comparison_grid([Comparison(face.lq, face.sr, face.gt)]))
-        if job.attention:
-            before = [Cell("bicubic", resize_bicubic(face.lq, face.sr.shape[:2]))]
-            after = [] if face.gt is None else [Cell("ground truth", face.gt)]
-            write_png(job.attention, attention_figure(face.sr, face.maps, before=before, after=after))
+        if job.attention or job.heatmaps:
+            _draw_figures(face)
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return Outcome(not job.done, None if face.gt is None else _compare(card, face))
+
+
+def _draw_figures(face: _Face) -> None:
+    job = face.job
+    before = [Cell("bicubic", resize_bicubic(face.lq, face.sr.shape[:2]))]
+    after = [] if face.gt is None else [Cell("ground truth", face.gt)]
+    if job.attention:
+        write_png(job.attention, attention_figure(face.sr, face.maps, before=before, after=after))
+    if job.heatmaps:
+        write_png(job.heatmaps, heatmap_figure(face.sr, *face.heatmaps, before=before, after=after))
 
 
 def _compare(card: SystemCard, face: _Face) -> tuple[Scores, Scores]:

@@ -17,6 +17,7 @@ from facesr_plugin.inference import Failure, plan_jobs, run_jobs
 from facesr_plugin.pipeline.restorer import Restorer, load
 from facesr_plugin.utils.imageio import read_image, write_png
 from helpers.tiny import save_tiny_sparnet, tiny_sparnet
+from helpers.tiny_fan import save_tiny_fan
 
 
 def random_face(size: int, seed: int) -> np.ndarray:
@@ -308,3 +309,33 @@ def test_infer_draws_the_attention(faces: Path, weights: Path, capsys: pytest.Ca
     assert infer(*arguments, "--overwrite", "--attention-blocks", "encoder.9") == 2
     assert "blocks must be some of encoder.1" in capsys.readouterr().err
     assert infer(*arguments[:-1], "--attention-blocks", "encoder.1") == 2
+
+
+def test_infer_draws_the_heatmaps(faces: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    out, fan = faces / "out", save_tiny_fan(faces / "fan.pth")
+    arguments = (faces / "lq", "--weights", weights, "--out", out, "--heatmaps", "--fan-weights", fan)
+    assert infer(*arguments, "--gt", faces / "gt") == 0
+    assert names(out / "heatmaps") == [f"face{index}.png" for index in range(5)]
+    picture = read_image(out / "heatmaps" / "face0.png")
+    (out / "heatmaps" / "face0.png").unlink()
+    assert infer(*arguments) == 0  # drawn again from the result, without the ground truth
+    assert read_image(out / "heatmaps" / "face0.png").shape[1] < picture.shape[1]
+
+
+def test_infer_refuses_heatmaps_without_network(
+    faces: Path, weights: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(faces / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(faces / "torch"))
+    arguments = (faces / "lq", "--weights", weights, "--out", faces / "out")
+    assert infer(*arguments, "--heatmaps") == 2
+    assert "compressed_fan.pth" in capsys.readouterr().err
+    assert infer(*arguments, "--fan-side", 50) == 2
+    assert "--fan-weights and --fan-side are for --heatmaps" in capsys.readouterr().err
+    assert not (faces / "out").exists()
+
+
+def test_run_jobs_refuses_heatmaps_without_finder(faces: Path, weights: Path) -> None:
+    jobs = plan_jobs([faces / "lq"], faces / "out", heatmaps=True)
+    with pytest.raises(ValueError, match="find_heatmaps must be given for jobs with heatmaps, got None"):
+        run_jobs(jobs, load(weights, device="cpu"))
