@@ -14,7 +14,10 @@ from facesr_plugin.version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with one sub-command per module of ``facesr_plugin.commands``."""
+    """Return the parser with one sub-command per module of ``facesr_plugin.commands``.
+
+    A module ``COMMAND_KIND`` is a part of ``COMMAND``, which adds it.
+    """
     parser = argparse.ArgumentParser(
         prog="facesr",
         description="Face super-resolution on BasicSR: train, test, restore, convert.",
@@ -22,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facesr-plugin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in sorted(info.name for info in pkgutil.iter_modules(commands.__path__)):
+    names = sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+    for name in (name for name in names if "_" not in name):
         importlib.import_module(f"{commands.__name__}.{name}").add_parser(subparsers)
     return parser
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facesr_plugin.commands import prepare_landmarks
 from facesr_plugin.utils.cliargs import add_common, add_detector, non_negative_int, positive_int, say, warn
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     _add_faces(kinds)
     _add_ffhq(kinds)
     _add_synthetic(kinds)
+    prepare_landmarks.add_kind(kinds)
 
 
 def _add_faces(kinds: Any) -> None:

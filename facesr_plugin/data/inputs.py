@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from facesr_plugin.data.keys import read_name_list
+from facesr_plugin.data.keys import key_of, read_name_list
 from facesr_plugin.data.sources import is_image_name, list_image_files, unique_keys
 from facesr_plugin.utils.imageio import EXTENSIONS
 
@@ -79,6 +79,13 @@ def _from_zip(path: Path) -> list[Item]:
     if not names:
         raise ValueError(f"zip file {path} must hold images ({' '.join(EXTENSIONS)}), got none")
     return [Item(key, name, str(path), sizes[name]) for key, name in unique_keys(names).items()]
+
+
+def short_name(item: Item) -> str:
+    """Return the part of an image's name that its key stands for: without the folder that all of the input share."""
+    parts = item.name.replace(os.sep, "/").split("/")
+    tails = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next(tail for tail in tails if key_of(tail) == item.key)
 
 
 def read_item(item: Item) -> bytes:

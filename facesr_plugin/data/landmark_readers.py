@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from facesr_plugin.checkpoints.numpy_pickle import read_numpy_pickle
 from facesr_plugin.data.annotations import Landmarks, check_layout
-from facesr_plugin.utils.imageio import EXTENSIONS
+from facesr_plugin.data.inputs import Item, read_item, short_name
+from facesr_plugin.data.keys import key_of
+from facesr_plugin.utils.imageio import EXTENSIONS, open_image, orientation_of
 
 _AFLW_POINTS = 19
 _WFLW_POINTS = 98
 _WFLW_LENGTHS = (2 * _WFLW_POINTS + 1, 2 * _WFLW_POINTS + 4 + 6 + 1)
 _BOX_SUFFIX = "_bb.txt"
+_TURNED = 5  # EXIF orientations from here on exchange height and width
 
 
 class Annotation(NamedTuple):
@@ -92,6 +96,42 @@ def _relative(names: list[str]) -> list[str]:
         return names
     folder = os.path.commonpath([name.rpartition("/")[0] or "/" for name in names])
     return [name[len(folder) :].lstrip("/") for name in names]
+
+
+def with_images(landmarks: Landmarks, items: Sequence[Item]) -> Landmarks:
+    """Give landmarks the names and sizes of the images that they are of.
+
+    Args:
+        landmarks: Their names may be those of the images with or without folder and extension.
+        items: The images.
+
+    Raises:
+        ValueError: If an image is missing or damaged, or points lie outside.
+    """
+    by_key = {item.key: item for item in items}
+    keys = [_join(name, by_key) for name in landmarks.names]
+    missing = [name for name, key in zip(landmarks.names, keys, strict=True) if key is None]
+    if missing:
+        raise ValueError(
+            f"landmarks name {len(missing)} images that are not there: {', '.join(missing[:3])}. Correct --images."
+        )
+    sizes = {key: _size(by_key[key]) for key in dict.fromkeys(keys)}
+    return replace(
+        landmarks,
+        names=tuple(short_name(by_key[key]) for key in keys),
+        image_size=np.array([sizes[key] for key in keys], np.int64).reshape(-1, 2),
+    )
+
+
+def _join(name: str, by_key: Mapping[str, Item]) -> str | None:
+    return next((key for key in (key_of(name), key_of(PurePosixPath(name).name)) if key in by_key), None)
+
+
+def _size(item: Item) -> tuple[int, int]:
+    """Height and width of an image as it is shown."""
+    image = open_image(read_item(item), item.name)
+    width, height = image.size
+    return (width, height) if orientation_of(image) >= _TURNED else (height, width)
 
 
 def _read_pts(path: Path) -> Iterable[Annotation]:

@@ -195,7 +195,7 @@ def _fill(
     if not writer.keys:
         writer.discard()
         raise ValueError(f"none of {len(items)} images can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
-    _write_skipped(writer.path, skipped)
+    write_skipped(writer.path / SKIPPED_FILE, skipped)
     writer.commit()
     if annotations is not None or job.finds:
         _write_points(writer, annotations)
@@ -252,10 +252,11 @@ def _write_points(writer: LmdbWriter, source: Landmarks | None) -> None:
     write_landmarks(writer.path / LANDMARK_FILE, own)
 
 
-def _write_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
+def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    """Write a line ``name<tab>reason`` for each image that could not be used; no file if there is none."""
     lines = [f"{_one_line(name)}\t{_one_line(reason)}\n" for name, reason in skipped]
     if lines:
-        atomic_write_text(folder / SKIPPED_FILE, "".join(lines))
+        atomic_write_text(path, "".join(lines))
 
 
 def _read_skipped(folder: Path) -> list[tuple[str, str]]:

@@ -84,6 +84,13 @@ WEIGHTS: dict[str, KnownWeights] = {
         "face detector, fast",
         _RETINAFACE_LICENCE,
     ),
+    "fan98": KnownWeights(
+        "alignment_WFLW_4HG.pth",
+        f"{_FACEXLIB}/alignment_WFLW_4HG.pth",
+        None,
+        "98 landmarks: facesr prepare landmarks",
+        "facexlib, MIT; trained on WFLW, whose terms are non-commercial research",
+    ),
     "compressed_fan": KnownWeights(
         "compressed_fan.pth",
         None,
