@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from facesr_plugin.data.annotations import Landmarks, read_landmarks
-from facesr_plugin.data.keys import read_name_list, select_keys
+from facesr_plugin.data.keys import key_of, read_name_list, select_keys
 from facesr_plugin.data.sources import ImageSource, open_source
 from facesr_plugin.ops.landmark import flip_permutation
 
@@ -117,8 +117,9 @@ class FaceDataset(Dataset):
         landmarks = read_landmarks(path)
         if mirrored:
             flip_permutation(landmarks.num_points)
-        rows = landmarks.rows_by_key()
-        missing = [key for key in self.keys if key not in rows]
+        known = landmarks.rows_by_key()
+        rows = {key: known.get(key, known.get(key_of(key))) for key in self.keys}  # an LMDB's own file names keys
+        missing = [key for key, row in rows.items() if row is None]
         if missing:
             raise ValueError(
                 f"landmark file {path} lacks {len(missing)} of {len(self.keys)} images: {', '.join(missing[:3])}. "

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.data.face_sr_dataset import FaceSRDataset
+from facesr_plugin.data.prepare import FaceRecipe, prepare_faces
 from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.resume import SampleIndex
@@ -90,6 +91,18 @@ def test_dataset_mirrors_given_pairs_and_landmarks_alike(tmp_path):
         assert np.allclose(sample["gt"], plain[..., ::-1])
         assert np.allclose(sample["lq"], (make_image(0, 4).transpose(2, 0, 1) / 255)[..., ::-1])
         assert np.allclose(sample["landmarks"], expected)
+
+
+def test_dataset_takes_the_landmark_file_of_an_lmdb_with_escaped_keys(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(make_image(0, 32)).save(tmp_path / "in/IMG 1.a.png")
+    points = write_points(tmp_path / "points.npz", ["IMG 1.a.png"])
+    prepare_faces(tmp_path / "in", tmp_path / "x.lmdb", FaceRecipe(32), landmarks=tmp_path / "points.npz", workers=0)
+    dataset = make_dataset(
+        tmp_path / "x.lmdb", gt_size=32, use_hflip=False, landmarks=str(tmp_path / "x.lmdb/landmarks.npz")
+    )
+    assert dataset.keys == ["IMG%201%2Ea"]
+    assert np.allclose(dataset[0]["landmarks"], points[0], atol=1e-5)
 
 
 def test_dataset_draws_depend_on_seed_epoch_and_position_alone(tmp_path):
