@@ -1,8 +1,8 @@
 """Which function runs which case: by the JSON's ``network``, else by the beginning of the name."""
 
-from parity import sparnet
+from parity import progressive, sparnet
 
-SYSTEMS = {"sparnet": sparnet}
+SYSTEMS = {"sparnet": sparnet, "progressive": progressive}
 
 
 def find_adapter(case):

@@ -101,7 +101,12 @@ def take_slice(array, text):
     found = re.search(r"\[([^\[\]]*::[^\[\]]*)\]", text)
     if found is None:
         return array
-    return array[tuple(_slice(part.strip()) for part in found[1].split(","))]
+    return array[numpy_index(found[1])]
+
+
+def numpy_index(text):
+    """Return the index that a text of slices writes: ``:1, ::4``."""
+    return tuple(_slice(part.strip()) for part in text.split(","))
 
 
 def _slice(part):

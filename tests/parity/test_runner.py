@@ -9,7 +9,7 @@ import pytest
 from helpers.fill import uniform
 from parity.adapters import find_adapter
 from parity.cases import Case, find_cases, load_case
-from parity.recipes import assignments, count_rounds, evaluate, take_slice
+from parity.recipes import assignments, count_rounds, evaluate, numpy_index, take_slice
 from parity.tolerances import find_limit
 from parity.weights import fill_official
 
@@ -119,6 +119,13 @@ def test_slice_takes_the_channel_mean_first():
     np.testing.assert_array_equal(take_slice(array, "mean over channels, then [:, :, ::2, ::1]"), [[[[2.0, 3.0]]]])
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [(":1", (slice(None, 1),)), (":,2::4", (slice(None), slice(2, None, 4)))]
+)
+def test_index_is_read_from_slices(text, expected):
+    assert numpy_index(text) == expected
+
+
 @pytest.mark.parametrize(("text", "rounds"), [("repeat 3 times: v := ...", 3), ("prepared with 300 rounds", 300)])
 def test_rounds_are_read_from_words(text, rounds):
     assert count_rounds(text) == rounds
@@ -133,3 +140,12 @@ def test_fill_converges_the_vectors_of_spectral_norm():
     plain = fill_official(shapes, seed=0, rounds=1)
     np.testing.assert_array_equal(state["c.weight_orig"], 2 * plain["c.weight_orig"])
     np.testing.assert_array_equal(state["c.bias"], plain["c.bias"])
+
+
+def test_fill_multiplies_by_gains_of_the_last_part():
+    shapes = [["a.weight_orig", [2, 4, 3, 3]], ["a.weight", [2, 4]], ["a.bias", [2]]]
+    plain = fill_official(shapes, seed=3)
+    state = fill_official(shapes, seed=3, gain={"default": 1.5, "weight_orig": "sqrt_fan_in"})
+    np.testing.assert_array_equal(state["a.weight_orig"], 6 * plain["a.weight_orig"])
+    np.testing.assert_array_equal(state["a.weight"], 1.5 * plain["a.weight"])
+    np.testing.assert_array_equal(state["a.bias"], plain["a.bias"])
