@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facesr_plugin.pipeline.restorer import Restorer
 
 _WAITING_PHOTOS = 8
+_WAITING_SAMPLES = 300_000_000  # one photo of 100 megapixels
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,15 @@ def restore_photos(
         check_photo(photo)
         _prepare(photo, faces, restorer.card, options)
         waiting.append((photo, faces))
-        if len(waiting) >= _WAITING_PHOTOS or len(_chosen(waiting)) >= options.batch:
+        if _enough(waiting, options.batch):
             yield from _finish(restorer, waiting, options)
             waiting = []
     yield from _finish(restorer, waiting, options)
+
+
+def _enough(waiting: list[tuple[np.ndarray, list[Face]]], batch: int) -> bool:
+    samples = sum(photo.size for photo, _ in waiting)
+    return len(waiting) >= _WAITING_PHOTOS or samples >= _WAITING_SAMPLES or len(_chosen(waiting)) >= batch
 
 
 def _prepare(photo: np.ndarray, faces: list[Face], card: SystemCard, options: PhotoOptions) -> None:

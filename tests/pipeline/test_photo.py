@@ -4,7 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from facesr_plugin.cards import CARDS, SystemCard, get_card
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
@@ -217,17 +217,31 @@ def test_restore_with_sparnet_shrinks_by_force() -> None:
     assert difference.max() > 0
 
 
+class Counting(Negative):
+    """Writes the sizes of its batches down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        return super().forward(images)
+
+
+def test_restore_photos_keeps_few_large_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facesr_plugin.pipeline.photo._WAITING_SAMPLES", 2 * PHOTO.size)
+    photos = [(PHOTO, [Face(POINTS[0])]) for _ in range(5)]
+    network = Counting()
+    assert len(list(restore_photos(restorer(network), photos, PhotoOptions()))) == 5
+    assert network.sizes == [2, 2, 1]
+
+
 def test_restore_photos_shares_batches_and_gives_the_same_results() -> None:
-    sizes = []
-
-    class Counting(Negative):
-        def forward(self, images):
-            sizes.append(len(images))
-            return super().forward(images)
-
     photos = [(PHOTO, [Face(points) for points in POINTS]) for _ in range(3)]
-    results = list(restore_photos(restorer(Counting()), photos, PhotoOptions(batch=9)))
-    assert sizes == [9]
+    network = Counting()
+    results = list(restore_photos(restorer(network), photos, PhotoOptions(batch=9)))
+    assert network.sizes == [9]
     alone = restorer(Negative()).restore(PHOTO, landmarks=POINTS).image
     assert all(np.array_equal(result.image, alone) for result in results)
 
