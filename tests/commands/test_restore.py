@@ -1,3 +1,4 @@
+import argparse
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from facesr_plugin.archs.sparnet_arch import SPARNet
 from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import Weights, save_weights
 from facesr_plugin.cli import main
+from facesr_plugin.commands.restore import add_parser
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.pipeline.background import load_background
 from facesr_plugin.pipeline.face import Face
@@ -288,6 +290,16 @@ def test_restore_asks_for_the_detectors_weights(
 def test_restore_refuses_wrong_usage(folder: Path, weights: Path, arguments: tuple) -> None:
     assert restore(folder, weights, *arguments) == 2
     assert not (folder / "out").exists()
+
+
+def test_restores_page_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "restore.md").read_text(encoding="utf-8")
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    (command,) = (action.choices["restore"] for action in parser._actions if isinstance(action.choices, dict))
+    options = [action.option_strings[-1] for action in command._actions if action.option_strings]
+    assert len(options) > 20
+    assert [option for option in options if option not in page and option != "--help"] == []
 
 
 def test_read_faces_reads_boxes_and_scores(tmp_path: Path) -> None:
