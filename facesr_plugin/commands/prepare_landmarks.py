@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, add_detector, say, warn
+from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, add_detector, positive_int, say, warn
 
 if TYPE_CHECKING:
     from facesr_plugin.data.annotations import Landmarks
@@ -31,7 +32,7 @@ the head is seen.
 
 A run that was stopped, even killed, continues when the same command is given again. Images without landmarks are listed
 in OUT.skipped.txt, and the exit status is 1."""
-_MODEL_FLAGS = ("weights", "aligned", "only_largest", "detector_weights")
+_MODEL_FLAGS = ("weights", "aligned", "side", "only_largest", "detector_weights")
 
 
 def add_kind(kinds: Any) -> None:
@@ -46,6 +47,13 @@ def add_kind(kinds: Any) -> None:
     way.add_argument("--from", choices=FORMATS, dest="form", help="format of the landmarks to read")
     add("--weights", metavar="FILE", type=Path, help="of the model (default: see facesr weights list)")
     add("--aligned", action="store_true", help="the images are aligned faces: nothing is detected")
+    add(
+        "--side",
+        type=positive_int,
+        metavar="N",
+        help="with --aligned, compressed_fan: pixels of the face before the network, which knows one scale (default: "
+        "50, for the authors' network and faces with eyes 0.28 sides apart)",
+    )
     add_detector(parser)
     add("--only-largest", action="store_true", help="take the largest face of a photo only")
     add("--images", metavar="DIR", type=Path, help="with --from: folder, .zip or .txt list of the images")
@@ -80,6 +88,8 @@ def _check(args: argparse.Namespace) -> None:
         _refuse(args, ("images",), "--model takes the images as IN")
     if args.aligned:
         _refuse(args, ("only_largest", "detector_weights"), "nothing is detected with --aligned")
+    else:
+        _refuse(args, ("side",), "the faces of photos are framed as the model wants them")
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
@@ -107,9 +117,12 @@ def _landmarker(args: argparse.Namespace) -> tuple[Landmarker, dict[str, Any]]:
     from facesr_plugin.utils.weights import resolve_weights
 
     kind, device = HEADS[args.model], resolve_device(args.device)
+    if args.side and not kind.any_side:
+        raise ValueError(f"{args.model} takes faces of {kind.framing.ready_side} pixels only, got --side {args.side}")
     named = args.weights is not None or kind.weights is not None
     weights = resolve_weights(kind.weights or args.model, args.weights) if named else None
-    plan = {"model": args.model, "aligned": args.aligned, "only_largest": args.only_largest}
+    framing = replace(kind.framing, ready_side=args.side) if args.side else kind.framing
+    plan = {"model": args.model, "aligned": args.aligned, "side": args.side, "only_largest": args.only_largest}
     plan["weights"] = None if weights is None else file_sha256(weights)[:16]
     detector = None
     if not args.aligned:
@@ -117,7 +130,7 @@ def _landmarker(args: argparse.Namespace) -> tuple[Landmarker, dict[str, Any]]:
         detector = FaceDetector(args.detector, found, device=device)
         plan["detector"] = [args.detector, file_sha256(found)[:16]]
     head = kind.load(weights, device)
-    return Landmarker(head, kind.framing, detector, only_largest=args.only_largest), plan
+    return Landmarker(head, framing, detector, only_largest=args.only_largest), plan
 
 
 def _read(args: argparse.Namespace) -> Landmarks:

@@ -119,11 +119,13 @@ class HeadKind:
         load: Builds it from a weight file (None: the resolver's) on a device.
         framing: What it wants to see.
         weights: Name for the resolver, None if it has none.
+        any_side: Whether it takes aligned faces of other sides than ``framing.ready_side``.
     """
 
     load: Callable[[str | os.PathLike | None, torch.device], HeatmapHead]
     framing: Framing
     weights: str | None = None
+    any_side: bool = False
 
 
 def _fan98(path: str | os.PathLike | None, device: torch.device) -> HeatmapHead:
@@ -189,5 +191,7 @@ HEADS: dict[str, HeadKind] = {
     # a crop of 200 / 195 times the sum of the box's sides, 0.12 heights above its centre
     "fan68": HeadKind(_fan68, Framing(256, 0.187, 0.50, ready_side=256, ready_share=0.7)),
     # CelebA's centre 178 at 64 pixels; aligned faces at 50 have about its scale
-    "compressed_fan": HeadKind(_compressed_fan, Framing(64, 0.217, 0.53, ready_side=50), "compressed_fan"),
+    "compressed_fan": HeadKind(
+        _compressed_fan, Framing(64, 0.217, 0.53, ready_side=50), "compressed_fan", any_side=True
+    ),
 }

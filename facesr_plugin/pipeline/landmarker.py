@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from facesr_plugin.ops.align import crop_face
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.landmark_heads import Crop, Framing, Points
 
+T = TypeVar("T")
 _BATCH = 16
 
 
@@ -58,7 +60,8 @@ class Landmarker:
         """Find the landmarks of ``(H, W, 3)`` uint8 RGB pictures.
 
         Returns:
-            For each picture its faces, at least one, the best first; or the reason why there is none.
+            For each picture its faces, at least one, the best first; or the reason why there is none. Faces of photos
+            of which the centre, or most points, lie outside are left out.
         """
         framed = [self._frame(picture) for picture in pictures]
         crops = [crop.image for faces in framed if not isinstance(faces, str) for crop, _ in faces]
@@ -69,21 +72,17 @@ class Landmarker:
         ]
 
     def _frame(self, picture: np.ndarray) -> list[tuple[Crop, Face | None]] | str:
-        try:
-            if self._find_faces is None:
-                return [(self._framing.ready(picture), None)]
-            faces = self._find_faces(picture)
-            if not faces:
-                return "no face was found"
-            if self._only_largest:
-                faces = [max(faces, key=lambda face: face.size)]
-            return [(self._cut(picture, face), face) for face in faces]
-        except ValueError as error:
-            return str(error)
+        """Return the crops of a picture, or the reason of the first face if none can be cut."""
+        if self._find_faces is None:
+            return _tried([lambda: (self._framing.ready(picture), None)])
+        faces = self._find_faces(picture)
+        if self._only_largest and faces:
+            faces = [max(faces, key=lambda face: face.size)]
+        return _tried([partial(self._cut, picture, face) for face in faces]) if faces else "no face was found"
 
-    def _cut(self, picture: np.ndarray, face: Face) -> Crop:
+    def _cut(self, picture: np.ndarray, face: Face) -> tuple[Crop, Face]:
         matrix = self._framing.matrix(face.landmarks)
-        return Crop(crop_face(picture, matrix, self._framing.side), matrix)
+        return Crop(crop_face(picture, matrix, self._framing.side), matrix), face
 
     def _run(self, crops: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         found = []
@@ -91,6 +90,17 @@ class Landmarker:
             points, score = self._head(np.stack(crops[start : start + _BATCH]))
             found += zip(points, score, strict=True)
         return found
+
+
+def _tried(cuts: Sequence[Callable[[], T]]) -> list[T] | str:
+    """Return what works, or why the first one does not."""
+    done, reasons = [], []
+    for cut in cuts:
+        try:
+            done.append(cut())
+        except ValueError as error:
+            reasons.append(str(error))
+    return done or reasons[0]
 
 
 def _finish(

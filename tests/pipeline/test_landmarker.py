@@ -84,3 +84,10 @@ def test_landmarker_marks_points_outside_and_drops_faces_that_are() -> None:
 def test_landmarker_gives_the_reason_where_a_face_cannot_be_cut(points: np.ndarray) -> None:
     (reason,) = Landmarker(Head(), FRAMING, lambda _: [Face(points)])([PICTURE])
     assert "points must not coincide" in reason or "face must lie in the photo" in reason
+
+
+def test_landmarker_leaves_out_a_face_that_cannot_be_cut() -> None:
+    beside = Face(TEMPLATE + 10_000)
+    (faces,) = Landmarker(Head(), FRAMING, lambda _: [beside, SMALL])([PICTURE])
+    assert len(faces) == 1
+    assert np.allclose(faces[0].points, SMALL.landmarks, atol=1e-3)
