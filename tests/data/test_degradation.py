@@ -1,11 +1,14 @@
 import functools
+import types
 from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 
 from facesr_plugin.data import degradation
 from facesr_plugin.data.degradation import DEGRADATION_REGISTRY, degrade, draw_operations, parse_degradations
+from helpers.docs import code_blocks
 from helpers.faces import make_image
 
 PUBLISHED = [
@@ -105,9 +108,14 @@ def return_floats(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def own(monkeypatch):
-    """A degradation of a user."""
+def registry(monkeypatch):
+    """The registry, as it was again afterwards."""
     monkeypatch.setattr(DEGRADATION_REGISTRY, "_objects", dict(DEGRADATION_REGISTRY.items()))
+
+
+@pytest.fixture
+def own(registry):
+    """A degradation of a user."""
 
     @DEGRADATION_REGISTRY.register()
     def fade(rng: np.random.Generator, *, strength: tuple[float, float], broken: bool = False):
@@ -132,6 +140,21 @@ def test_a_users_function_must_return_bytes(own):
     )
     with pytest.raises(TypeError, match=r"return_floats must return \(H, W, 3\) uint8 RGB, got \(64, 64, 3\) float64"):
         degrade(IMAGE, operations)
+
+
+def test_the_documented_degradation_fades_images(registry):
+    example = code_blocks("docs/sparnethd.md", "Your own degradation")
+    exec(example["python"], types.ModuleType("fade_dataset").__dict__)
+    entries = yaml.safe_load(example["yaml"])["degradations"]
+    degradations, rng = parse_degradations(entries, "d"), np.random.default_rng(0)
+    plans = [draw_operations(degradations, rng) for _ in range(3000)]
+    fades = [plan[0] for plan in plans if plan[0].func.__name__ == "lower_contrast"]
+    assert near(len(fades) / 3000, 0.3)
+    for fade in fades[:9]:
+        faded = degrade(IMAGE, [fade]).astype(float)
+        assert 0.4 <= fade.keywords["factor"] <= 0.9
+        assert np.allclose(faded.std((0, 1)), IMAGE.std((0, 1)) * fade.keywords["factor"], atol=0.5)
+        assert np.allclose(faded.mean((0, 1)), IMAGE.mean((0, 1)), atol=0.5)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from helpers.docs import code_blocks
 from helpers.environments import ChildEnv, run
 from helpers.runs import SIZE, differences, write_faces, write_options
 
@@ -26,18 +28,19 @@ def write_vgg(path: Path) -> Path:
     return path
 
 
-def shrink(path: Path, shipped: str, faces: Path, assignments: list[str]) -> Path:
-    """Write a shipped file of SPARNetHD for faces of ``SIZE`` in a folder."""
+def shrink(path: Path, shipped: str, faces: Path, assignments: list[str], train: dict[str, Any] | None = None) -> Path:
+    """Write a shipped file of SPARNetHD for faces of ``SIZE`` in a folder; ``train`` goes into the training data."""
     path = write_options(path, shipped, assignments)
     options: dict[str, Any] = yaml.safe_load(path.read_text())
     for section in options["datasets"].values():
         section |= {"dataroot_gt": str(faces), "io_backend": {"type": "disk"}, "gt_size": SIZE}
         section["degradations"][1]["low_size"] = [8, 16]
+    options["datasets"].get("train", {}).update(train or {})
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     return path
 
 
-def train(name: str, checkout: Path, python: Path, faces: Path, total: int) -> str:
+def train(name: str, checkout: Path, python: Path, faces: Path, total: int, data: dict[str, Any] | None = None) -> str:
     """Train to iteration ``total``, saving and validating every 2; continues if there is a state."""
     vgg = write_vgg(faces.parent / "vgg.pth")
     perceptual = f"{{type: FacePerceptualLoss, weights: {vgg}, layer_weights: {{relu1_2: 1}}, min_width: 0}}"
@@ -52,7 +55,7 @@ def train(name: str, checkout: Path, python: Path, faces: Path, total: int) -> s
         "logger.use_tb_logger=false",
         *DISCRIMINATOR,
     ]
-    options = shrink(checkout / "options" / "sparnethd.yml", "sparnethd", faces, assignments)
+    options = shrink(checkout / "options" / "sparnethd.yml", "sparnethd", faces, assignments, data)
     command = [python, "basicsr/train.py", "-opt", options.relative_to(checkout), "--auto_resume"]
     return run(command, cwd=checkout, PYTHONPATH=".", CUDA_VISIBLE_DEVICES="").stderr
 
@@ -96,3 +99,14 @@ def test_checkout_tests_the_average(trained: Path, checkout: Path, lone_env: Chi
     assert "# psnr_official: " in printed
     pictures = checkout / "results" / "hd_test" / "visualization" / "FFHQ_val"
     assert len(list(pictures.iterdir())) == 6
+
+
+def test_checkout_trains_with_the_documented_degradation(
+    checkout: Path, lone_env: ChildEnv, faces: Path, tmp_path: Path
+) -> None:
+    example = code_blocks("docs/sparnethd.md", "Your own degradation")
+    own = shutil.copytree(checkout, tmp_path / "basicsr", ignore=shutil.ignore_patterns("experiments", "results"))
+    (own / "basicsr" / "data" / "fade_dataset.py").write_text(example["python"])
+    printed = train("hd_own", own, lone_env.python, faces, 2, yaml.safe_load(example["yaml"]))
+    assert "'fade'" in printed  # BasicSR logs the options
+    assert printed.count("l_g_pixel: ") == 2
