@@ -50,10 +50,11 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "pixel": lambda _: PixelNorm(),
     "none": lambda _: nn.Identity(),
 }
+# all but prelu and none overwrite their input: the backward keeps one tensor instead of two
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "leakyrelu": lambda _: nn.LeakyReLU(0.2),
-    "relu": lambda _: nn.ReLU(),
-    "selu": lambda _: nn.SELU(),
+    "leakyrelu": lambda _: nn.LeakyReLU(0.2, inplace=True),
+    "relu": lambda _: nn.ReLU(inplace=True),
+    "selu": lambda _: nn.SELU(inplace=True),
     "prelu": nn.PReLU,
     "none": lambda _: nn.Identity(),
 }

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import (
@@ -46,8 +47,8 @@ class AttentionHourglass(nn.Module):
         super().__init__()
         mid = _ATTENTION_CH
         inputs = [mid] * (depth - 1) + [in_ch]  # level 1 (innermost) to level ``depth``
-        self.lateral = nn.ModuleList(ConvLayer(num_ch, mid, style) for num_ch in inputs)
-        self.down = nn.ModuleList(ConvLayer(num_ch, mid, style, scale="down") for num_ch in inputs)
+        self.lateral = nn.ModuleList(ConvLayer(num_ch, mid, style, pad=False) for num_ch in inputs)
+        self.down = nn.ModuleList(ConvLayer(num_ch, mid, style, scale="down", pad=False) for num_ch in inputs)
         self.bottleneck = ConvLayer(mid, mid, style)
         self.up = nn.ModuleList(ConvLayer(mid, mid, style, scale="up") for _ in inputs)
         self.out = ConvLayer(mid, out_ch, style.plain)
@@ -56,6 +57,7 @@ class AttentionHourglass(nn.Module):
         """Map features ``(N, in_ch, H, W)`` to the attention ``(N, out_ch, H, W)`` in (0, 1)."""
         sides = []
         for lateral, down in zip(reversed(self.lateral), reversed(self.down), strict=True):
+            feat = F.pad(feat, (1, 1, 1, 1), mode="reflect")  # once for both layers, which keep it for the backward
             sides.append(lateral(feat))
             feat = down(feat)
         feat = self.bottleneck(feat)
@@ -93,7 +95,9 @@ class FaceAttentionUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H', W')``."""
-        feat = self.conv2(self.conv1(self.act(self.norm(x))))
+        feat = self.norm(x)
+        feat = self.act(x.clone() if feat is x else feat)  # without norm the activation would overwrite x
+        feat = self.conv2(self.conv1(feat))
         if self.attention is not None:
             feat = feat * self.attention(feat)
         return self.shortcut(x) + feat

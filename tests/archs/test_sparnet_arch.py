@@ -291,8 +291,9 @@ def test_residual_block_has_no_activation_after_its_second_convolution():
 def test_attention_hourglass_brings_odd_sizes_back_by_nearest_interpolation(size):
     block = AttentionHourglass(3, 1, LayerStyle(act="relu"), depth=1)
     feat = image(1, 3, *size)
-    inner = block.up[0](block.bottleneck(block.down[0](feat)))
-    expected = block.out(block.lateral[0](feat) + F.interpolate(inner, size=size, mode="nearest"))
+    padded = F.pad(feat, (1, 1, 1, 1), mode="reflect")
+    inner = block.up[0](block.bottleneck(block.down[0](padded)))
+    expected = block.out(block.lateral[0](padded) + F.interpolate(inner, size=size, mode="nearest"))
     torch.testing.assert_close(block(feat), expected.sigmoid())
 
 
