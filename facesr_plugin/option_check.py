@@ -11,6 +11,7 @@ from typing import Any
 
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import nearest
+from facesr_plugin.utils.weights import resolve_weights
 
 _TOP = ("name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "path", "val", "find_unused_parameters")
 _TRAIN_TOP = (*_TOP, "train", "logger", "dist_params")
@@ -21,6 +22,7 @@ _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
             "save_checkpoint_freq", "loss_weight")  # fmt: skip
+_LOSS_WEIGHTS = {"FacialAttentionLoss": "compressed_fan", "FaceHeatmapLoss": "compressed_fan"}
 
 
 def check_options(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> None:
@@ -42,6 +44,8 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
             *_check_sections(options, is_train),
             *_check_types(options, registries),
         ]
+        if is_train and isinstance(options.get("train"), dict):
+            problems += MODEL_REGISTRY.get(model).find_problems(options)
         problems += list(_check_numbers(options, ""))
     if len(problems) == 1:
         raise ValueError(problems[0])
@@ -86,6 +90,7 @@ def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterato
     for key, section in _section(options, "train").items():
         if str(key).endswith("_opt") and section:
             yield from _check_section_type(section, registries["loss"], f"train.{key}")
+            yield from _check_weights(section, f"train.{key}")
     for name, metric in (_section(options, "val").get("metrics") or {}).items():
         yield from _check_section_type(metric, registries["metric"], f"val.metrics.{name}")
 
@@ -95,6 +100,16 @@ def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str
         yield f"{where} must be a section of keys, got {section!r}"
     else:
         yield from _check_type(section.get("type"), registry, f"{where}.type")
+
+
+def _check_weights(section: Any, where: str) -> Iterator[str]:
+    """Weights that a loss needs and nobody can download for the user."""
+    kind = section.get("type") if isinstance(section, dict) else None
+    if kind in _LOSS_WEIGHTS:
+        try:
+            resolve_weights(_LOSS_WEIGHTS[kind], section.get("weights"))
+        except (FileNotFoundError, ValueError) as error:
+            yield f"{where}: {error}"
 
 
 def _check_type(name: Any, registry: Any, where: str) -> Iterator[str]:

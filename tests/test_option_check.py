@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,19 @@ def check(options: dict[str, Any], is_train: bool = True) -> None:
     check_options(options, is_train, REGISTRIES)
 
 
+def give_fan(options: dict[str, Any], path: Path) -> None:
+    """Let the losses that need a compressed FAN name a file: nobody can download it."""
+    path.touch()
+    for section in options.get("train", {}).values():
+        if isinstance(section, dict) and section.get("type") in ("FacialAttentionLoss", "FaceHeatmapLoss"):
+            section["weights"] = str(path)
+
+
 @pytest.mark.parametrize("name", list(shipped_options()))
-def test_every_shipped_file_passes(name: str) -> None:
-    check(load_option_file(shipped_options()[name]), is_train=not name.startswith("test_"))
+def test_every_shipped_file_passes(name: str, tmp_path: Path) -> None:
+    options = load_option_file(shipped_options()[name])
+    give_fan(options, tmp_path / "fan.pth")
+    check(options, is_train=not name.startswith("test_"))
 
 
 def test_option_files_of_other_models_are_left_to_basicsr() -> None:
@@ -29,3 +40,29 @@ def test_option_files_of_other_models_are_left_to_basicsr() -> None:
 def test_unknown_model_is_refused_before_anything_else() -> None:
     with pytest.raises(ValueError, match="^model_type must be a registered name, got None"):
         check({})
+
+
+def test_missing_weights_of_the_alignment_network_are_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    options = load_option_file(shipped_options()["progressive"])
+    give_fan(options, tmp_path / "fan.pth")
+    options["train"]["heatmap_opt"]["weights"] = None
+    with pytest.raises(ValueError, match=r"^train.heatmap_opt: compressed_fan.pth .* is not in .*. Put "):
+        check(options)
+    options["train"]["heatmap_opt"]["weights"] = "nowhere.pth"
+    with pytest.raises(ValueError, match="^train.heatmap_opt: weights must be an existing file, got 'nowhere.pth'$"):
+        check(options)
+
+
+def test_problems_of_the_model_are_found_before_the_run(tmp_path: Path) -> None:
+    options = load_option_file(shipped_options()["progressive"])
+    give_fan(options, tmp_path / "fan.pth")
+    options["train"]["accumulate"] = 2
+    options["train"]["stages"][1]["weights"]["atention"] = 1
+    with pytest.raises(ValueError, match="^2 problems in the options:\n") as caught:
+        check(options)
+    assert "train.stages[1].weights has no loss 'atention', did you mean 'attention'?" in str(caught.value)
+    assert "train.accumulate must be 1" in str(caught.value)
