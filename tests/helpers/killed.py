@@ -8,15 +8,17 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 _SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else None)
 if sys.platform != "win32":
     _SERVER.set_forkserver_preload(
-        ["pytest", "facesr_plugin.cli", "facesr_plugin.pipeline.detector"]
+        ["pytest", "facesr_plugin.cli", "facesr_plugin.pipeline.detector", "facesr_plugin.pipeline.landmark_heads"]
         + [f"facesr_plugin.data.{name}" for name in ("prepare_ffhq", "prepare_synthetic")]
     )
 
@@ -52,16 +54,12 @@ def _run(command: list[str], log: Path) -> None:
         os.dup2(file.fileno(), 2)
     from facesr_plugin.cli import main
     from facesr_plugin.data.lmdb_store import LmdbWriter
-
-    put = LmdbWriter.put
-
-    def put_slowly(self: LmdbWriter, images: dict[str, bytes]) -> None:
-        time.sleep(0.02)
-        put(self, images)
+    from facesr_plugin.utils.journal import Journal
 
     # A small batch, so that a run of seconds has many commits. The pause makes a whole run of 150 images last three
     # seconds at least: longer than six kills of half a second, however fast the machine is.
-    LmdbWriter.put = put_slowly
+    LmdbWriter.put = _slowly(LmdbWriter.put)
+    Journal.append = _slowly(Journal.append)
     LmdbWriter.__init__ = functools.partialmethod(LmdbWriter.__init__, batch=8, map_size=65536)
     if "ffhq" in command:
         import facesr_plugin.pipeline.detector
@@ -70,3 +68,11 @@ def _run(command: list[str], log: Path) -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.exit(main(command))
+
+
+def _slowly(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def slow(self: Any, value: Any) -> None:
+        time.sleep(0.02)
+        method(self, value)
+
+    return slow
