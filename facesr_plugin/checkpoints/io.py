@@ -1,7 +1,8 @@
 """Load weights of any origin into our key names, and save them.
 
-A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``;
-safetensors carry it as JSON in their metadata. BasicSR ignores the record, so the same file serves its options.
+A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``,
+with ``call`` if the network is called with more than images; safetensors carry it as JSON in their metadata. BasicSR
+ignores the record, so the same file serves its options.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
@@ -19,7 +21,9 @@ from torch import Tensor
 from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import list_some, strip_prefixes
+from facesr_plugin.checkpoints.module_file import MODULE_STUBS, module_state_dict
 from facesr_plugin.checkpoints.reader import Content, read_content
+from facesr_plugin.checkpoints.rebuild import Stub
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
 from facesr_plugin.utils.files import atomic_write
 
@@ -43,6 +47,7 @@ class Weights(NamedTuple):
         state_dict: Our key names; loads strictly.
         kind: Where they came from: ``params``, ``params_ema`` or ``official``.
         path: The file.
+        call: Arguments with which the network is called beside the images.
     """
 
     system: str
@@ -51,14 +56,16 @@ class Weights(NamedTuple):
     state_dict: dict[str, Tensor]
     kind: str
     path: Path
+    call: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Found(NamedTuple):
-    """Contents of a file before its system is known: weights, the record (if any) and the outer key."""
+    """Contents of a file before its system is known: weights, the record (if any), the outer key, what is beside it."""
 
     tensors: dict[str, Tensor]
     record: Any
     kind: str
+    beside: dict[str, Any]
 
 
 def load_weights(
@@ -88,7 +95,7 @@ def load_weights(
         raise ValueError(f"prefer must be params or params_ema, got {prefer!r}")
     if system is not None:
         formats_of(system)
-    content = read_content(path)
+    content = read_content(path, stubs=MODULE_STUBS)
     try:
         return _interpret(_unwrap(content, prefer), system, dict(args or {}), Path(path))
     except UnsupportedCheckpointError as error:
@@ -106,7 +113,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
     suffix = _suffix(path)
     form = format_of(weights.system, weights.arch)
     tensors = _compact(check_weights(form, weights.args, weights.state_dict))
-    record = make_record(weights.system, weights.arch, weights.args)
+    record = make_record(weights.system, weights.arch, weights.args, weights.call)
     kind = weights.kind if weights.kind in _KINDS else "params"
     if suffix == ".safetensors":
         metadata = {"format": "pt", RECORD: json.dumps(record), "kind": kind}
@@ -116,24 +123,37 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
 
 
 def save_official(path: str | os.PathLike, weights: Weights) -> None:
-    """Write weights as the official program saves them: a flat state dict with its key names, in its order.
+    """Write weights as the official program saves them: its key names in its order, and what it has beside them.
+
+    A pickled module becomes a flat state dict.
 
     Raises:
-        ValueError: If the suffix is neither ``.pth``, ``.pt`` nor ``.safetensors``.
+        ValueError: If the suffix is neither ``.pth``, ``.pt`` nor ``.safetensors``, or the last where the official
+            file is more than a state dict.
         UnsupportedCheckpointError: As ``save_weights``.
         OSError: As ``save_weights``.
     """
     suffix = _suffix(path)
+    form = format_of(weights.system, weights.arch)
     tensors = _compact(to_official(weights.system, weights.state_dict, weights.args))
-    if suffix == ".safetensors":
+    content = form.wrap(tensors, form.read_call(weights.call))
+    if suffix != ".safetensors":
+        atomic_write(path, _torch_writer(content))
+    elif content is tensors:
         atomic_write(path, _bytes_writer(safetensors_bytes(tensors, {"format": "pt"})))
     else:
-        atomic_write(path, _torch_writer(tensors))
+        raise ValueError(
+            f"output must end in .pth or .pt for official files of {weights.arch}, which hold "
+            f"{', '.join(form.call_names)} too, got {str(path)!r}"
+        )
 
 
-def make_record(system: str, arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
+def make_record(
+    system: str, arch: str, args: Mapping[str, Any], call: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return the plain record that a file of ours carries under ``facesr``."""
-    return {"system": system, "arch": arch, "args": dict(args), "format": FORMAT_VERSION}
+    record = {"system": system, "arch": arch, "args": dict(args), "format": FORMAT_VERSION}
+    return {**record, "call": dict(call)} if call else record
 
 
 def _unwrap(content: Content, prefer: str) -> _Found:
@@ -142,15 +162,19 @@ def _unwrap(content: Content, prefer: str) -> _Found:
     if isinstance(data, dict) and RECORD in data:
         record = data[RECORD]
     order = (prefer, *(kind for kind in _KINDS if kind != prefer), *_WRAPPERS)
+    beside: dict[str, Any] = {}
     for _ in range(_MAX_WRAPPERS):
         key = next((key for key in order if isinstance(data, dict) and isinstance(data.get(key), dict)), None)
         if key is None:
             break
         kind = key if key in _KINDS else kind
+        beside |= data
         data = data[key]
+    if isinstance(data, Stub):
+        data = module_state_dict(data)
     if kind not in _KINDS:
         raise UnsupportedCheckpointError(f"its kind must be params or params_ema, got {kind[:40]!r}")
-    return _Found(to_legacy_names(strip_prefixes(_state_dict(data), _PREFIXES)), record, kind)
+    return _Found(to_legacy_names(strip_prefixes(_state_dict(data), _PREFIXES)), record, kind, beside)
 
 
 def _state_dict(data: Any) -> dict[str, Tensor]:
@@ -178,14 +202,15 @@ def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Pa
     if found.record is not None:
         return _with_record(found, system, args, path)
     form, official = identify(found.tensors, system)
+    call = form.read_call({name: found.beside[name] for name in form.call_names if name in found.beside})
     if not form.claims(found.tensors):
         owner = identify(found.tensors).format
         raise UnsupportedCheckpointError(f"these are weights of {owner.system} ({owner.arch}), not {system}")
     if official:
         converted = from_official(form.system, found.tensors, args)
-        return Weights(form.system, form.arch, converted.args, converted.state_dict, "official", path)
+        return Weights(form.system, form.arch, converted.args, converted.state_dict, "official", path, call)
     merged = form.infer_args(found.tensors) | args
-    return Weights(form.system, form.arch, merged, check_weights(form, merged, found.tensors), found.kind, path)
+    return Weights(form.system, form.arch, merged, check_weights(form, merged, found.tensors), found.kind, path, call)
 
 
 def _with_record(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
@@ -195,10 +220,19 @@ def _with_record(found: _Found, system: str | None, args: dict[str, Any], path: 
     if args and {**stated, **args} != stated:
         raise UnsupportedCheckpointError(f"its record states other arguments than those given: {stated}")
     try:
-        tensors = check_weights(format_of(stated_system, arch), stated, found.tensors)
+        form = format_of(stated_system, arch)
+        tensors = check_weights(form, stated, found.tensors)
+        call = form.read_call(_call_of(found.record))
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"its record and its weights disagree: {error}") from error
-    return Weights(stated_system, arch, stated, tensors, found.kind, path)
+    return Weights(stated_system, arch, stated, tensors, found.kind, path, call)
+
+
+def _call_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    call = record.get("call", {})
+    if not isinstance(call, dict):
+        raise UnsupportedCheckpointError(f"call must be a table of arguments, got {str(call)[:40]!r}")
+    return call
 
 
 def _checked_record(record: Any) -> tuple[str, str, dict[str, Any]]:

@@ -1,11 +1,14 @@
 """Progressive face super-resolution: official key names and constructor arguments (spec section 6.1).
 
-Official files are dictionaries of ``step``, ``alpha``, ``iteration`` and ``model_state_dict``.
+Official files are dictionaries of ``step``, ``alpha``, ``iteration`` (within the step) and ``model_state_dict``. The
+first two are kept, as arguments of the call; the third is where the official training goes on, and is written as 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +18,8 @@ from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, nest
 from facesr_plugin.checkpoints.system_format import SystemFormat
 
 SYSTEM = "progressive"
+_LAST_STEP = 3
+_CALL_NAMES = ("step", "alpha")
 
 _BLOCK = (
     Rule("conv1", "conv.0.conv"),
@@ -81,7 +86,36 @@ def critic_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"num_feat": width_of(state_dict, "mix.weight_orig")}
 
 
-FORMATS = (
-    SystemFormat(SYSTEM, "ProgressiveFSRNet", GENERATOR_KEYS, generator_args, exact_args=("num_feat",)),
-    SystemFormat(SYSTEM, "ProgressiveFSRDiscriminator", CRITIC_KEYS, critic_args, exact_args=("num_feat",)),
+def read_call(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``step`` and ``alpha`` of the networks' call: by default those of the finished training, 3 and 1.
+
+    Raises:
+        UnsupportedCheckpointError: If ``step`` is not 1, 2 or 3, ``alpha`` no finite number, or there is anything else.
+    """
+    step, alpha = stated.get("step", _LAST_STEP), stated.get("alpha", 1.0)
+    odd = sorted(str(name)[:40] for name in stated if name not in _CALL_NAMES)
+    if odd:
+        raise UnsupportedCheckpointError(f"the networks are called with step and alpha, got also {', '.join(odd)}")
+    if type(step) is not int or not 1 <= step <= _LAST_STEP:
+        raise UnsupportedCheckpointError(f"step must be 1, 2 or 3, got {str(step)[:40]}")
+    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise UnsupportedCheckpointError(f"alpha must be a finite number, got {str(alpha)[:40]}")
+    return {"step": step, "alpha": float(alpha)}
+
+
+def _wrap(tensors: dict[str, Tensor], call: Mapping[str, Any]) -> dict[str, Any]:
+    return {**call, "iteration": 0, "model_state_dict": tensors}
+
+
+_GENERATOR = SystemFormat(
+    system=SYSTEM,
+    arch="ProgressiveFSRNet",
+    keys=GENERATOR_KEYS,
+    infer_args=generator_args,
+    exact_args=("num_feat",),
+    call_names=_CALL_NAMES,
+    read_call=read_call,
+    wrap=_wrap,
 )
+_CRITIC = replace(_GENERATOR, arch="ProgressiveFSRDiscriminator", keys=CRITIC_KEYS, infer_args=critic_args)
+FORMATS = (_GENERATOR, _CRITIC)

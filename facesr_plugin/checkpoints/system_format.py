@@ -8,7 +8,24 @@ from typing import Any
 
 from torch import Tensor
 
+from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import KeyMap
+
+
+def no_call(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept no arguments.
+
+    Raises:
+        UnsupportedCheckpointError: If there are some.
+    """
+    if stated:
+        raise UnsupportedCheckpointError(f"the network is called with images only, got also {sorted(map(str, stated))}")
+    return {}
+
+
+def flat(tensors: dict[str, Tensor], _call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict as it is."""
+    return tensors
 
 
 def always(_state_dict: Mapping[str, Tensor]) -> bool:
@@ -27,6 +44,10 @@ class SystemFormat:
         infer_args: Constructor arguments from a state dict with our key names; raises UnsupportedCheckpointError.
         exact_args: Arguments that keys and shapes determine completely.
         claims: Whether weights with these key names can be this system's; systems may share a network.
+        call_names: What the network is called with beside images, and official files state beside the weights.
+        read_call: The arguments of the call from those that a file states, published ones where it states none;
+            raises UnsupportedCheckpointError.
+        wrap: Content of an official file from its state dict and the call.
     """
 
     system: str
@@ -35,3 +56,6 @@ class SystemFormat:
     infer_args: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     exact_args: tuple[str, ...] = ()
     claims: Callable[[Mapping[str, Tensor]], bool] = always
+    call_names: tuple[str, ...] = ()
+    read_call: Callable[[Mapping[str, Any]], dict[str, Any]] = no_call
+    wrap: Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]] = flat

@@ -72,7 +72,7 @@ def _argument(text: str) -> tuple[str, int | bool | str]:
 
 
 def _describe(weights: Weights) -> str:
-    arguments = ", ".join(f"{name} {value}" for name, value in weights.args.items())
+    arguments = ", ".join(f"{name} {value}" for name, value in {**weights.args, **weights.call}.items())
     source = "official names" if weights.kind == "official" else f"{weights.kind}, facesr names"
     return f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source}): {arguments}"
 
