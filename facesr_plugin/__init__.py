@@ -3,7 +3,7 @@
 Importing the package makes sure that the start-up hook is in place, so that a later (or an earlier)
 ``import basicsr`` knows the package's networks; it imports neither torch nor BasicSR itself.
 
-``facesr_plugin.load(weights)`` returns a restorer for aligned faces.
+``facesr_plugin.load(weights)`` returns a restorer of aligned faces and of whole photos.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def register() -> None:
 
 
 def load(weights: str | os.PathLike, **settings: Any) -> Restorer:
-    """Load weights for inference on aligned faces; see ``facesr_plugin.pipeline.restorer.load``."""
+    """Load weights to restore aligned faces and whole photos; see ``facesr_plugin.pipeline.restorer.load``."""
     from facesr_plugin.pipeline.restorer import load as load_restorer
 
     return load_restorer(weights, **settings)

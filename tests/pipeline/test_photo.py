@@ -115,6 +115,16 @@ def test_crop_face_refuses_points_that_ask_for_far_more_than_the_photo() -> None
         crop_face(PHOTO, np.array([[1e-3, 0, 32], [0, 1e-3, 32]]), 64)
 
 
+def test_restore_tells_all_about_a_face() -> None:
+    known = Face(POINTS[0], box=np.array([20, 30, 116, 126]), score=0.9)
+    (face,) = restorer(Negative()).restore(PHOTO, detector=lambda _: [known]).faces
+    assert (face.score, face.skipped) == (0.9, None)
+    np.testing.assert_array_equal(face.box, [20, 30, 116, 126])
+    np.testing.assert_array_equal(face.landmarks, POINTS[0])
+    assert face.crop.shape == face.restored.shape == (128, 128, 3)
+    np.testing.assert_array_equal(face.crop, crop_face(PHOTO, alignment(POINTS[0], HD), 128))
+
+
 def test_restore_keeps_every_bit_outside_the_faces() -> None:
     result = restorer(Negative()).restore(PHOTO, landmarks=POINTS)
     difference = changed(result.image, PHOTO)
