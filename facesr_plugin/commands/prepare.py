@@ -101,9 +101,9 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val-list", metavar="FILE", type=Path, help="names of the images of X_val.lmdb")
     parser.add_argument(
         "--landmarks",
-        metavar="FILE.npz",
+        metavar="FILE",
         type=Path,
-        help="points of the faces in IN; those of the crops are written to OUT/landmarks.npz",
+        help="points of the faces in IN (.npz or .json); those of the crops are written to OUT/landmarks.npz",
     )
     add_common(parser, "workers", "overwrite")
 

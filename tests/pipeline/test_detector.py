@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +43,11 @@ def test_detector_refuses_other_weights(weights: Path, tmp_path: Path) -> None:
         FaceDetector("mobile0.25", tmp_path / "none.pth")
     with pytest.raises(ValueError, match=r"detector must be one of resnet50, mobile0\.25, got 'dlib'"):
         FaceDetector("dlib", weights)
+
+
+def test_detector_pickles(weights: Path) -> None:
+    detector = FaceDetector("mobile0.25", weights, threshold=0.0)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    copy = pickle.loads(pickle.dumps(detector))
+    assert len(detector(photo)) > 0
+    np.testing.assert_array_equal(copy(photo)[0].landmarks, detector(photo)[0].landmarks)
