@@ -144,7 +144,7 @@ CARDS: dict[str, SystemCard] = {
             std=(0.5, 0.5, 0.5),
             reduction=Reduction("bilinear", halving=True),
             upsampling=None,
-            size_multiple=8,
+            size_multiple=1,
             output_rounding="round",
             framing="celeba",
             num_landmarks=0,

@@ -23,6 +23,13 @@ def test_sparnethd_card_takes_files_resized_to_the_size_of_its_output() -> None:
     assert (card.framing, card.size_multiple, card.output_rounding) == ("ffhq", 16, "truncate")
 
 
+def test_progressive_card_takes_the_small_image_of_the_published_chain() -> None:
+    card = get_card("progressive")
+    assert (card.lq_size, card.scale, card.gt_size) == (16, 8, 128)
+    assert (card.upsampling, card.reduction.kernel, card.reduction.factors(8)) == (None, "bilinear", [2, 2, 2])
+    assert (card.framing, card.size_multiple, card.output_rounding) == ("celeba", 1, "round")
+
+
 @pytest.mark.parametrize(("system", "gt_size", "lq_size"), [("sparnethd", 128, 128), ("sparnet", 64, 8)])
 def test_card_of_another_size_keeps_the_scale(system: str, gt_size: int, lq_size: int) -> None:
     card = get_card(system).sized(gt_size)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Restore aligned faces: every IN (file, folder or glob) becomes OUT/<stem>.png.
 
-A square face of any size is resized to what the network takes (SPARNet: 128 x 128, bicubic) as in the published
-protocol, so give it the small image. Of other shapes the shorter side is, and the longer one follows.
+A square face of any size is resized to what the network takes (SPARNet: 128 x 128, bicubic; progressive: 16 x 16,
+halved from 128 x 128, bilinear) as in the published protocol, so give it the small image. Of other shapes the shorter
+side is, and the longer one follows.
 Files that have a result already are left alone, so an interrupted run continues.
 """
 

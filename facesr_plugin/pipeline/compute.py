@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -52,7 +53,7 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 @torch.inference_mode()
-def run_network(network: nn.Module, images: Tensor, precision: str, load: str) -> Tensor:
+def run_network(network: Callable[[Tensor], Tensor], images: Tensor, precision: str, load: str) -> Tensor:
     """Return the network's output as float32.
 
     Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     """Read weights (ours, BasicSR's or official ones) and return the restorer of their system.
 
     Faces enter in the size that the network's arguments name (``out_size``), which may differ from the published one.
+    A network that grows in steps makes faces of the step that its file names.
 
     Args:
         weights: ``.pth`` or ``.safetensors`` file of a generator.
@@ -44,7 +46,8 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     found = load_weights(weights)
     card = get_card(found.system)
     network = _build(found, card)
-    return Restorer(network, card.sized(found.args.get("out_size", card.gt_size)), device, precision)
+    card = card.sized(found.args.get("out_size", card.gt_size))
+    return Restorer(network, card, device, precision, call=found.call)
 
 
 class Restorer:
@@ -55,13 +58,23 @@ class Restorer:
         card: What the network was made for.
         device: As for ``load``.
         precision: As for ``load``; below fp32 the weights stay fp32 and ``torch.autocast`` chooses per operation.
+        call: Arguments of the network beside the faces, such as its ``step``.
 
     Raises:
         ValueError: If device or precision cannot be had here.
     """
 
-    def __init__(self, network: nn.Module, card: SystemCard, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        card: SystemCard,
+        device: str = "auto",
+        precision: str = "fp32",
+        *,
+        call: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.card = card
+        self.call = dict(call)
         self.device = resolve_device(device)
         self.precision = precision
         check_precision(self.device, precision)
@@ -69,6 +82,9 @@ class Restorer:
 
     def fit(self, face: np.ndarray) -> np.ndarray:
         """Resize a face with Pillow to the size that the network takes: ``fitted_size``.
+
+        Where the network takes the small image, a large face is reduced as the data sets do it: first to the size of
+        the published target (or the largest between that and the input that it has), then as the card says.
 
         Args:
             face: ``(H, W, 3)`` uint8 RGB.
@@ -81,8 +97,11 @@ class Restorer:
         size = fitted_size(face.shape[:2], self.card)
         if face.shape[:2] == size:
             return face
-        kernel = self.card.upsampling.kernel if self.card.upsampling else "bicubic"
-        return np.array(Image.fromarray(face).resize(size[::-1], Image.Resampling[kernel.upper()]))
+        kernel = (self.card.upsampling or self.card.reduction).kernel
+        image = Image.fromarray(face)
+        for height, width in _sizes_on_the_way(face.shape[:2], size, self.card):
+            image = image.resize((width, height), Image.Resampling[kernel.upper()])
+        return np.array(image)
 
     def __call__(self, faces: np.ndarray | Sequence[np.ndarray], batch: int = 16) -> list[np.ndarray]:
         """Restore faces of any sizes, aligned as the card's framing says.
@@ -92,8 +111,8 @@ class Restorer:
             batch: Largest number of faces that go through the network at a time.
 
         Returns:
-            One ``(H', W', 3)`` uint8 RGB image per face, in their order: the card's ``gt_size`` for a square face,
-            else the shorter side has it and the longer one follows, rounded to the card's ``size_multiple``.
+            One ``(H', W', 3)`` uint8 RGB image per face, in their order: the card's ``gt_size`` for a square face (less
+            for a network of an earlier step), else the shorter side has it and the longer one follows.
 
         Raises:
             TypeError, ValueError: As from ``fit``.
@@ -152,9 +171,8 @@ class Restorer:
     def _restore(self, faces: np.ndarray) -> np.ndarray:
         """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8."""
         images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
-        output = run_network(
-            self.network, normalise(to_float(images), self.card), self.precision, f"batch {len(faces)}"
-        )
+        network = partial(self.network, **self.call)
+        output = run_network(network, normalise(to_float(images), self.card), self.precision, f"batch {len(faces)}")
         scale = 1 if self.card.upsampling else self.card.scale
         height, width = (side * scale for side in faces.shape[1:3])
         output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
@@ -170,6 +188,19 @@ def fitted_size(size: tuple[int, int], card: SystemCard) -> tuple[int, int]:
     shorter, multiple = min(size), card.size_multiple
     height, width = (base if side == shorter else round(base * side / shorter / multiple) * multiple for side in size)
     return height, width
+
+
+def _sizes_on_the_way(face: tuple[int, int], target: tuple[int, int], card: SystemCard) -> list[tuple[int, int]]:
+    """Return the sizes that a face gets one after the other, the last of them ``target``."""
+    sizes = [target]
+    if card.upsampling:
+        return sizes
+    for factor in reversed(card.reduction.factors(card.scale)):
+        height, width = (side * factor for side in sizes[0])
+        if height > face[0] or width > face[1]:
+            break
+        sizes.insert(0, (height, width))
+    return sizes
 
 
 def _check_face(face: np.ndarray) -> None:
