@@ -76,8 +76,8 @@ class FaceSRGANModel(FaceSRModel, ABC):
 
     def setup_optimizers(self) -> None:
         """Build both optimisers, in BasicSR's order: generator, discriminator."""
+        settings = dict(self.opt["train"]["optim_d"])  # BasicSR pops optim_g's type; YAML lets both be one section
         super().setup_optimizers()
-        settings = dict(self.opt["train"]["optim_d"])
         self.optimizer_d = self.get_optimizer(settings.pop("type"), self.net_d.parameters(), **settings)
         self.optimizers.append(self.optimizer_d)
 

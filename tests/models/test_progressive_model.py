@@ -31,8 +31,8 @@ def options(folder: Path, **train: Any) -> dict[str, Any]:
     defaults = {
         "total_iter": 8,
         "stages": STAGES,
-        "optim_g": dict(adam),
-        "optim_d": dict(adam),
+        "optim_g": adam,
+        "optim_d": adam,  # one section, as by an anchor of YAML
         "attention_opt": {"type": "FacialAttentionLoss", "weights": fan},
         "heatmap_opt": {"type": "FaceHeatmapLoss", "weights": fan},
         "gan_opt": {"type": "WGANGPLoss"},
