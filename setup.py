@@ -53,6 +53,7 @@ class StrategyWithHook:
 
 PLOTS = ["matplotlib>=3.7"]
 METRICS = ["scipy>=1.10", "lpips>=0.1.4"]
+LANDMARKS = ["face-alignment>=1.3"]
 DEV = ["pytest>=7.4", "ruff>=0.8", "scikit-image>=0.21", "hypothesis>=6.90", "pre-commit>=3.5", *PLOTS]
 
 setup(
@@ -81,7 +82,7 @@ setup(
         "tqdm>=4.60",
         "safetensors>=0.4",
     ],
-    extras_require={"mmcv": ["mmcv>=2.0"], "plots": PLOTS, "metrics": METRICS, "dev": DEV},
+    extras_require={"mmcv": ["mmcv>=2.0"], "plots": PLOTS, "metrics": METRICS, "landmarks": LANDMARKS, "dev": DEV},
     cmdclass={"build_py": BuildWithHook, "editable_wheel": EditableWithHook},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

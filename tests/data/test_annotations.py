@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from facesr_plugin.data.annotations import Landmarks, check_layout, read_landmarks, write_landmarks
+from helpers.docs import code_blocks
 
 
 def make(count: int = 3, num_points: int = 5, **more) -> Landmarks:
@@ -181,3 +182,10 @@ def test_landmarks_outside_their_image_are_refused():
 def test_check_layout_names_what_is_known(num_points, text):
     with pytest.raises(ValueError, match=text):
         check_layout(num_points, *([(68,)] if num_points == 5 else []))
+
+
+def test_the_documented_json_can_be_read(tmp_path):
+    (tmp_path / "a.json").write_text(code_blocks("docs/landmarks.md", "Format")["json"])
+    read = read_landmarks(tmp_path / "a.json")
+    assert read.names == ("a.png",)
+    assert read.points[0, 1].tolist() == [66, 47.5]
