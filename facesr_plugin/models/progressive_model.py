@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DataParallel
 
 from facesr_plugin.models.face_sr_gan_model import FaceSRGANModel
 from facesr_plugin.models.stages import Place, read_schedule
@@ -137,13 +138,23 @@ class ProgressiveFSRModel(FaceSRGANModel):
         return super().train_discriminator()
 
     def discriminator_losses(self) -> dict[str, Tensor]:
-        """The terms for real and fake, from one pass, and the penalty of the critic's gradient."""
-        sr, gt = self.net_d(torch.cat([self.output, self.gt]), **self.call, groups=2).chunk(2)
+        """The terms for real and fake, and the penalty of the critic's gradient."""
+        sr, gt = self._scores()
         return {
             "real": self.gan(gt, target_is_real=True, is_disc=True),
             "fake": self.gan(sr, target_is_real=False, is_disc=True),
             **self.penalty_losses(lambda images: self.net_d(images, **self.call)),
         }
+
+    def _scores(self) -> tuple[Tensor, Tensor]:
+        """Scores of restored and real images, from one pass.
+
+        ``DataParallel`` would divide that pass among devices without regard to its halves: it gets two.
+        """
+        if isinstance(self.net_d, DataParallel):
+            return self.net_d(self.output, **self.call), self.net_d(self.gt, **self.call)
+        sr, gt = self.net_d(torch.cat([self.output, self.gt]), **self.call, groups=2).chunk(2)
+        return sr, gt
 
     def get_current_log(self) -> dict[str, float]:
         """The losses of the last iteration, and where it was."""

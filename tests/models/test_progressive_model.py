@@ -123,6 +123,16 @@ def test_critic_judges_what_the_generator_makes_after_its_step(tmp_path: Path) -
     assert not torch.equal(before, after)
 
 
+def test_passes_of_the_critic_are_not_merged_where_devices_would_divide_them(tmp_path: Path) -> None:
+    model = build(tmp_path)
+    step(model, FADING)
+    merged = model._scores()
+    model.net_d = torch.nn.DataParallel(model.net_d)
+    for one, other in zip(merged, model._scores(), strict=True):
+        assert one.shape == (3,)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_statistics_of_batch_norm_move_twice_in_an_iteration(tmp_path: Path) -> None:
     model = build(tmp_path)
     step(model, 1)
