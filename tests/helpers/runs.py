@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,12 @@ import yaml
 from facesr_plugin.checkpoints import read_checkpoint
 from facesr_plugin.utils.imageio import write_png
 from facesr_plugin.utils.option_file import find_shipped, load_option_file, override
+from helpers.environments import ChildEnv, clean_env
 from helpers.options import TINY_SPARNET
 
 NETWORK = [f"network_g.{key}={value}" for key, value in TINY_SPARNET.items()]
 SIZE = TINY_SPARNET["out_size"]
+_ITERATION = re.compile(r"epoch:\s*\d+, iter:\s*([\d,]+)")
 
 
 def write_faces(folder: Path, number: int, size: int = SIZE) -> Path:
@@ -63,6 +70,37 @@ def train_options(path: Path, name: str, train: Path, val: Path, total: int, *mo
         dataset["gt_size"] = SIZE
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     return path
+
+
+def train_checkout(
+    child: ChildEnv, checkout: Path, options: Path, kill_after: int | None = None, wait_s: float = 0
+) -> str:
+    """Train by BasicSR's own script, continuing if there is a state; return the log.
+
+    Args:
+        child: Environment with the plugin.
+        checkout: Of BasicSR; the options are below it.
+        options: Option file that prints every iteration.
+        kill_after: Kill the whole process group once this iteration is logged.
+        wait_s: How long after that.
+    """
+    command = [child.python, "basicsr/train.py", "-opt", options.relative_to(checkout), "--auto_resume"]
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=checkout, env=clean_env(PYTHONPATH=".", CUDA_VISIBLE_DEVICES=""),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        found = _ITERATION.search(line)
+        if kill_after is not None and found and int(found[1].replace(",", "")) >= kill_after:
+            time.sleep(wait_s)
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.stderr.close()
+    code = process.wait(timeout=60)
+    assert code == (0 if kill_after is None else -signal.SIGKILL), "".join(log[-30:])
+    return "".join(log)
 
 
 def same(one: Any, other: Any) -> bool:
