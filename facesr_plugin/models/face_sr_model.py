@@ -315,6 +315,8 @@ class FaceSRModel(SRModel):
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load weights of this package, of BasicSR or of the official release through the safe reader.
 
+        A test calls the generator as its file says.
+
         Raises:
             ValueError: If the file does not fit the network.
         """
@@ -328,6 +330,8 @@ class FaceSRModel(SRModel):
                 f"{load_path} does not fit the options of {type(bare).__name__}: it holds {weights.arch} "
                 f"{weights.args}. {error}"
             ) from error
+        if not self.is_train and net is self.net_g:
+            self.call = weights.call
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
