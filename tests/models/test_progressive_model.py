@@ -212,6 +212,19 @@ def test_checkpoint_says_how_the_generator_is_called(tmp_path: Path) -> None:
     assert "call" not in read_checkpoint(tmp_path / "models/net_d_4.pth")["facesr"]
 
 
+def test_a_test_calls_the_generator_as_its_file_says(tmp_path: Path) -> None:
+    trained = build(tmp_path)
+    step(trained, 4)
+    trained.save(0, 4)
+    made = options(tmp_path)
+    made |= {"is_train": False, "path": {"pretrain_network_g": str(tmp_path / "models/net_g_4.pth")}}
+    model = build_model(made)
+    model.validation(Loader([batch(model, number=1)]), "name", None)
+    trained.validation(Loader([batch(trained, number=1)]), 4, None)
+    assert model.call == {"step": 2, "alpha": 0.5}
+    assert model.metric_results == trained.metric_results
+
+
 def test_resumed_run_that_was_finished_saves_the_place_of_its_end(tmp_path: Path) -> None:
     model = build(tmp_path)
     model.save(0, 8)
