@@ -119,11 +119,11 @@ def _parse_stage(section: Any, where: str) -> Stage:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _check_scales(scales: Sequence[int], largest: int | None) -> None:
+def _check_scales(scales: Sequence[int], largest: Any) -> None:
     for i, (before, scale) in enumerate(pairwise(scales), start=1):
         if scale not in (before, 2 * before):
             raise ValueError(f"train.stages[{i}].scale must be {before} or {2 * before}, got {scale}")
-    if largest is not None and scales[-1] > largest:
+    if isinstance(largest, int) and scales[-1] > largest:
         raise ValueError(
             f"train.stages[{len(scales) - 1}].scale must be at most the file's scale ({largest}), got {scales[-1]}"
         )
