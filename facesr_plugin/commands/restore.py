@@ -81,8 +81,10 @@ def _run_aligned(args: argparse.Namespace) -> int:
     if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--aligned takes crops, which have no use for {flags}. Leave it out.")
-    crops = {"gt": None, "grid": args.save_grid, "attention": False, "attention_blocks": None}
-    return infer.run(argparse.Namespace(**vars(args), **crops))
+    parser = argparse.ArgumentParser()
+    infer.add_parser(parser.add_subparsers())
+    crops = parser.parse_args(["infer", "", "--weights", "", "--out", ""])  # its defaults
+    return infer.run(argparse.Namespace(**vars(crops) | vars(args) | {"grid": args.save_grid}))
 
 
 def _run_photos(args: argparse.Namespace) -> int:
