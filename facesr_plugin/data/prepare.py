@@ -152,6 +152,8 @@ def run_job(
     items = list_items(source)
     splits = _split(items, Path(out), lists)
     annotations = None if landmarks is None else read_landmarks(landmarks)
+    if annotations is not None:
+        annotations.rows_by_key()  # several faces of an image are refused before anything is written
     plan = dict(job.plan)
     plan["landmarks"] = None if landmarks is None else hashlib.sha256(Path(landmarks).read_bytes()).hexdigest()[:16]
     reports = []

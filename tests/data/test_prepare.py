@@ -175,3 +175,12 @@ def test_prepare_faces_writes_nothing_outside_for_names_from_a_zip(tmp_path):
     assert {path.parent.name for path in set(tmp_path.rglob("*")) - before} <= {"x.lmdb", tmp_path.name}
     assert not (tmp_path.parent / "out.png").exists()
     assert sorted(content_of(tmp_path / "x.lmdb")) == ["%2Fabs", "good"]
+
+
+def test_prepare_faces_refuses_several_faces_of_an_image_before_it_writes(tmp_path):
+    (name,) = write_images(tmp_path / "in", 1)
+    several = Landmarks((name, name), np.zeros((2, 5, 2), np.float32), face=np.array([0, 1]))
+    write_landmarks(tmp_path / "points.json", several)
+    with pytest.raises(ValueError, match="must be of one face per image here, got 2 of face_00"):
+        prepare_faces(tmp_path / "in", tmp_path / "x.lmdb", FaceRecipe(), landmarks=tmp_path / "points.json", workers=0)
+    assert not (tmp_path / "x.lmdb").exists()
