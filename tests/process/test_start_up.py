@@ -50,7 +50,9 @@ def test_import_basicsr_registers_the_plugin(installed: ChildEnv) -> None:
     assert installed.code("import basicsr" + KNOWN) == ALL_KNOWN
 
 
-@pytest.mark.parametrize("code", ["import facesr_plugin, basicsr", "import basicsr, facesr_plugin"])
+@pytest.mark.parametrize(
+    "code", ["import facesr_plugin, basicsr", "import basicsr, facesr_plugin", "import facesr_plugin.models.stages"]
+)
 def test_plugin_may_be_imported_before_or_after(wheel_env: ChildEnv, code: str) -> None:
     assert wheel_env.code(code + KNOWN) == ALL_KNOWN
 
