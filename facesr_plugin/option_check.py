@@ -11,6 +11,7 @@ from typing import Any
 
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import nearest
+from facesr_plugin.utils.visualize import AttentionOptions
 from facesr_plugin.utils.weights import resolve_weights
 
 _TOP = ("name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "path", "val", "find_unused_parameters")
@@ -68,7 +69,7 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     for section in ("datasets", "path", "network_g", "train", "val", "logger"):
         if section in options and not isinstance(options[section], dict):
             yield f"{section} must be a section of keys, got {options[section]!r}"
-    yield from _unknown(_section(options, "val"), _VAL, "val")
+    yield from _unknown(_section(options, "val"), (*_VAL, "attention") if is_train else _VAL, "val")
     yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
     own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
     yield from _unknown(_section(options, "path"), [*_PATH, *own], "path")
@@ -76,12 +77,25 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
         return
     if isinstance(options.get("datasets"), dict) and "train" not in options["datasets"]:
         yield "datasets must have a section 'train'"
+    yield from _check_attention(options)
     train = _section(options, "train")
     yield from (f"train must have {key!r}" for key in ("total_iter", "optim_g") if train and not train.get(key))
     wanted = {"logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq", "save_img")}
     for section, keys in wanted.items():
         given = _section(options, section)
         yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
+
+
+def _check_attention(options: dict[str, Any]) -> Iterator[str]:
+    attention = _section(options, "val").get("attention")
+    if attention is None:
+        return
+    try:
+        AttentionOptions.parse(attention)
+    except ValueError as error:
+        yield str(error)
+    if not _section(options, "logger").get("use_tb_logger"):
+        yield "val.attention needs logger.use_tb_logger: true, since its figures go to TensorBoard alone"
 
 
 def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterator[str]:

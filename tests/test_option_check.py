@@ -66,3 +66,30 @@ def test_problems_of_the_model_are_found_before_the_run(tmp_path: Path) -> None:
         check(options)
     assert "train.stages[1].weights has no loss 'atention', did you mean 'attention'?" in str(caught.value)
     assert "train.accumulate must be 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        ({"num": 0}, r"val\.attention\.num must be at least 1, got 0"),
+        (4, r"val\.attention must be a section of keys such as \{num: 4\}, got 4"),
+    ],
+)
+def test_wrong_attention_section_is_refused(attention: Any, message: str) -> None:
+    options = load_option_file(shipped_options()["sparnethd"])
+    options["val"]["attention"] = attention
+    with pytest.raises(ValueError, match=message):
+        check(options)
+
+
+def test_attention_figures_need_tensorboard_and_a_training() -> None:
+    options = load_option_file(shipped_options()["sparnethd"])
+    options["val"]["attention"] = {"num": 2}
+    check(options)
+    options["logger"]["use_tb_logger"] = False
+    with pytest.raises(ValueError, match=r"val\.attention needs logger\.use_tb_logger: true"):
+        check(options)
+    options = load_option_file(shipped_options()["test_sparnethd"])
+    options["val"]["attention"] = {"num": 2}
+    with pytest.raises(ValueError, match="val has no option 'attention'"):
+        check(options, is_train=False)

@@ -31,6 +31,7 @@ from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
+from facesr_plugin.models.attention_log import AttentionLog
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.option_file import check_keys, nearest
@@ -48,14 +49,15 @@ class FaceSRModel(SRModel):
             the batch, one after the other: less memory; the same gradients but for BatchNorm and spectral norm, whose
             statistics and vectors move once in each part; default 1),
             ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by
-            rounding; default false) and one ``<name>_opt`` section per loss.
+            rounding; default false) and one ``<name>_opt`` section per loss. ``val.attention`` (``num``, ``blocks``)
+            writes attention figures of the first validation images to TensorBoard.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
 
     Raises:
-        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, or
-            ``accumulate`` is less than 1.
+        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, ``accumulate``
+            is less than 1, or the generator has no attention for ``val.attention``.
     """
 
     system: ClassVar[str] = ""
@@ -79,6 +81,8 @@ class FaceSRModel(SRModel):
             check_keys(opt["train"], [*self.train_keys, *sections], "train")
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         super().__init__(opt)
+        wanted = (opt.get("val") or {}).get("attention") if opt["is_train"] else None
+        self._attention_log = AttentionLog(wanted, self.get_bare_model(self.net_g)) if wanted is not None else None
 
     # What a system says
 
@@ -271,10 +275,15 @@ class FaceSRModel(SRModel):
 
     # Validation and test
 
+    @property
+    def net_to_test(self) -> nn.Module:
+        """The average if there is one, else the generator."""
+        return self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+
     @torch.no_grad()
     def test(self) -> None:
         """Restore ``self.lq`` in eval mode with the average if there is one."""
-        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        net = self.net_to_test
         training = net.training
         net.eval()
         self.output = self.predict(net)
@@ -290,6 +299,8 @@ class FaceSRModel(SRModel):
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Validate on rank 0; a state saved in this iteration is written again, with the best metric of now."""
         super().validation(dataloader, current_iter, tb_logger, save_img)
+        if self._attention_log is not None and tb_logger and self.opt["rank"] == 0:
+            self._attention_log.write(self, dataloader, current_iter, tb_logger)
         if self._saved is not None and self._saved[1] == current_iter:
             self.save_training_state(*self._saved)
 

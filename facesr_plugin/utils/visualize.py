@@ -7,26 +7,35 @@ for one forward only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from facesr_plugin.utils.options import OptionTypeError, parse_section
+
 _GAP_PX = 8
 _BAR_PX = 14
 _TEXT, _BACKGROUND = "#333333", "#ffffff"
 _FIGURE_PX = 256  # smallest side of a face with points drawn on it
-_PARTS = {  # of 68 points: first, end, colour
-    "jaw": (0, 17, "#00e5ff"),
-    "brows": (17, 27, "#ffd400"),
-    "nose": (27, 36, "#ff7bff"),
-    "eyes": (36, 48, "#3dff3d"),
-    "mouth": (48, 68, "#ff4040"),
+_COLOURS = {
+    "jaw": "#00e5ff",
+    "brows": "#ffd400",
+    "nose": "#ff7bff",
+    "eyes": "#3dff3d",
+    "mouth": "#ff4040",
+    "pupils": "#ffffff",
+    "all": "#3dff3d",
+}
+_PARTS = {  # by the number of points: the first of each part
+    68: {"jaw": 0, "brows": 17, "nose": 27, "eyes": 36, "mouth": 48},
+    98: {"jaw": 0, "brows": 33, "nose": 51, "eyes": 60, "mouth": 76, "pupils": 96},
 }
 _RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
@@ -36,6 +45,38 @@ class Cell(NamedTuple):
 
     caption: str
     image: np.ndarray
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """What a training draws in each validation (the section ``val.attention``).
+
+    Args:
+        num: Of the first images; at least 1.
+        blocks: Names of blocks of the generator; None for those of ``choose_blocks``.
+
+    Raises:
+        ValueError: If ``num`` is less than 1.
+    """
+
+    num: int = 4
+    blocks: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise ValueError(f"val.attention.num must be at least 1, got {self.num}. Leave val.attention out for none.")
+
+    @classmethod
+    def parse(cls, section: Any) -> AttentionOptions:
+        """Read the section.
+
+        Raises:
+            OptionTypeError: If it is no mapping or a value has the wrong type.
+            ValueError: If an option is unknown or out of range.
+        """
+        if not isinstance(section, Mapping):
+            raise OptionTypeError(f"val.attention must be a section of keys such as {{num: 4}}, got {section!r}")
+        return parse_section(cls, section, "val.attention")
 
 
 @contextmanager
@@ -137,7 +178,7 @@ def attention_figure(
 
 
 def draw_points(face: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Draw landmarks on a face, the parts of 68 in five colours; a small face is enlarged by a whole number.
+    """Draw landmarks on a face, the parts of 68 and 98 in colours; a small face is enlarged by a whole number.
 
     Args:
         face: ``(H, W, 3)`` uint8 RGB.
@@ -191,7 +232,10 @@ def heatmap_figure(
 
 
 def _parts(num_points: int) -> dict[str, tuple[int, int, str]]:
-    return _PARTS if num_points == 68 else {"all": (0, num_points, _PARTS["eyes"][2])}
+    """Return first, end and colour of each part that is known of a layout."""
+    firsts = _PARTS.get(num_points, {"all": 0})
+    ends = [*list(firsts.values())[1:], num_points]
+    return {name: (first, end, _COLOURS[name]) for (name, first), end in zip(firsts.items(), ends, strict=True)}
 
 
 def _figure_scale(face: np.ndarray) -> int:
