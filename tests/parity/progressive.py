@@ -1,6 +1,7 @@
 """Families of the progressive system's reference cases."""
 
 from parity.progressive_data import data_chain, metrics, schedule
+from parity.progressive_losses import heatmap_attention, objective, perceptual
 from parity.progressive_networks import compressed_fan, critic, generator, generator_gradient, teacher_fan
 from parity.progressive_train import train_step
 
@@ -15,4 +16,7 @@ FAMILIES_BY_PREFIX = {
     "metrics": metrics,
     "schedule": schedule,
     "train_step": train_step,
+    "heatmap_attention": heatmap_attention,
+    "perceptual": perceptual,
+    "objective_": objective,
 }

@@ -49,3 +49,13 @@ def check_output(case, name, actual, family):
     statistics = [wide.mean(), wide.std(), wide.min(), wide.max()]
     expected = [stated[field] for field in ("mean", "std", "min", "max")]
     case.check(f"mean, deviation and range of {name}", statistics, expected, family)
+
+
+def check_norms(case, name, net, keys, family):
+    """Compare norms relative to themselves, those below a thousandth of the largest relative to that."""
+    grads = keys.to_official({key: value.grad for key, value in net.named_parameters()})
+    norms = np.array([-1 if grads[key] is None else grads[key].double().norm() for key in case.meta["grad_norm_keys"]])
+    case.check(f"shape of {name}", norms.shape, case.meta["outputs"][name]["full_shape"], "exact")
+    expected = case.arrays[name]
+    scale = np.maximum(np.abs(expected), 1e-3 * expected.max())
+    case.check(name, norms / scale, expected / scale, family)

@@ -8,15 +8,14 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
+from facesr_plugin.checkpoints.progressive import CRITIC_KEYS
 from facesr_plugin.losses.alignment import HeatmapPair
 from facesr_plugin.losses.facial_attention_loss import FacialAttentionLoss, attention_map, attention_weighted_error
 from facesr_plugin.losses.heatmap_loss import FaceHeatmapLoss, heatmap_distance
 from facesr_plugin.losses.perceptual_loss import FacePerceptualLoss
 from facesr_plugin.losses.wgan_gp_loss import WGANGPLoss, penalty_norms
 from facesr_plugin.ops.heatmap import decode_subpixel, scale_to_unit
-from facesr_plugin.checkpoints.progressive import CRITIC_KEYS
-from parity.progressive_case import build, check_output, inputs
-from parity.progressive_networks import _check_norms as check_norms
+from parity.progressive_case import build, check_norms, check_output, inputs
 from parity.recipes import evaluate
 from parity.weights import fill_official
 
@@ -62,7 +61,9 @@ def perceptual(case):
     total.backward()
     check_output(case, "perceptual_loss", total.detach(), "perceptual.loss")
     terms = loss.layer_losses(sr.detach(), gt)
-    check_output(case, "layer_mse", torch.stack([terms[name] for name in PERCEPTUAL["layer_weights"]]), "perceptual.loss")
+    check_output(
+        case, "layer_mse", torch.stack([terms[name] for name in PERCEPTUAL["layer_weights"]]), "perceptual.loss"
+    )
     for name, features in loss.extract(gt).items():
         check_output(case, f"real_{name}", features, "block")
     check_output(case, "grad_fake", sr.grad, "loss.gradient")
@@ -93,35 +94,44 @@ def _check_generator(case, criteria, critic, values):
     total = sum(case.meta["weights"][_TERMS[name]] * term for name, term in terms.items())
     total.backward()
     for name, term in [*terms.items(), ("total", total)]:
-        check_output(case, f"g/{name}", term.detach(), "loss.objective")
+        check_output(case, f"g/{name}", term.detach(), "loss.score" if name == "adv" else "loss.objective")
     check_output(case, "g/grad_fake", sr.grad, "loss.gradient")
     check_output(case, "g/grad_fake_norm", sr.grad.norm(), "loss.gradient")
 
 
 def _check_critic(case, gan, net, call, values):
+    """Compare terms and gradients of two passes over real and restored images, then those of one pass over both."""
     sr, gt = values["fake"].detach(), values["real"]
 
     def critic(images):
         return net(images, **call)
 
-    fake, real = net(torch.cat([sr, gt]), **call, groups=2).chunk(2)
-    norms = penalty_norms(critic, gt, sr, values["eps"])[0].detach()
-    with mock.patch.object(torch, "rand", lambda *_size, **_options: values["eps"]):
-        penalty = gan.gradient_penalty(critic, gt, sr)
-    total = gan(fake, False, is_disc=True) + gan(real, True, is_disc=True) + penalty
-    total.backward()
-    found = {
+    fake, real = critic(sr), critic(gt)
+    penalty, norms = _penalty(gan, critic, gt, sr, values["eps"])
+    terms = {
         "fake_mean": gan(fake, False, is_disc=True),
         "real_mean": -gan(real, True),
         "real_sq_mean": WGANGPLoss(drift_weight=1.0)(real, True, is_disc=True) - gan(real, True),
         "gp_norms": norms,
         "gp": penalty / gan.gp_weight,
-        "gp_one_sided_old": (norms.mean() - 1).clamp(min=0),
-        "total": total,
+        "gp_one_sided_old": (norms.mean() - 1).clamp(min=0),  # the first version's, which nothing here uses
     }
-    for name, value in found.items():
-        check_output(case, f"d/{name}", value.detach(), "loss.objective")
-    check_norms(case, "d/grad_norms", net, CRITIC_KEYS, "gradient.norm")
+    for name, value in terms.items():
+        check_output(case, f"d/{name}", value.detach(), "loss.score")
+    merged = net(torch.cat([sr, gt]), **call, groups=2).chunk(2)
+    for scores, limit in (((fake, real), "gradient.norm"), (merged, "gradient.norm.merged")):
+        net.zero_grad(set_to_none=True)
+        total = gan(scores[0], False, is_disc=True) + gan(scores[1], True, is_disc=True) + penalty
+        total.backward(retain_graph=True)
+        check_output(case, "d/total", total.detach(), "loss.score")
+        check_norms(case, "d/grad_norms", net, CRITIC_KEYS, limit)
+
+
+def _penalty(gan, critic, gt, sr, share):
+    """Return the weighted penalty with the given shares, and the norms of the gradient."""
+    norms = penalty_norms(critic, gt, sr, share)[0].detach()
+    with mock.patch.object(torch, "rand", return_value=share):
+        return gan.gradient_penalty(critic, gt, sr), norms
 
 
 def _criteria(folder, meta):
