@@ -24,8 +24,8 @@ from facesr_plugin.utils.imageio import decode_rgb
 from facesr_plugin.utils.journal import Journal
 
 SKIPPED_SUFFIX = ".skipped.txt"
-_CHUNK = 16  # pictures
-_AHEAD = 8
+_CHUNK = 8  # pictures: all of them are in memory, and photos may be large
+_AHEAD = 4
 
 
 class Report(NamedTuple):

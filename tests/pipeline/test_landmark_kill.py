@@ -31,7 +31,7 @@ def test_killed_prepare_landmarks_ends_with_the_same_file(tmp_path: Path) -> Non
     whole.join(120)
     assert whole.exitcode == 1, (tmp_path / "log").read_text()  # one image was left out
     part = tmp_path / "x.json.part"
-    for done in (2, 4, 6):  # the plan and 1, 3, 5 of 7 chunks
+    for done in (2, 4, 6):  # the plan and 1, 3, 5 of 13 chunks
         process = start([*command, str(tmp_path / "x.json")], tmp_path / "log")
         deadline = time.monotonic() + 60
         while lines_of(part) < done and time.monotonic() < deadline:
