@@ -101,10 +101,11 @@ def test_draw_points_enlarges_and_marks_each_place() -> None:
     assert columns.mean() == pytest.approx(10.5 * 4 - 0.5, abs=0.5)
 
 
-def test_draw_points_gives_each_part_of_68_its_colour() -> None:
-    points = np.stack([np.arange(68) % 17 * 15.0, np.arange(68) // 17 * 80.0], 1)
+@pytest.mark.parametrize(("num_points", "parts"), [(5, 1), (68, 5), (98, 6)])
+def test_draw_points_gives_each_part_its_colour(num_points: int, parts: int) -> None:
+    points = np.stack([np.arange(num_points) % 17 * 15.0, np.arange(num_points) // 17 * 40.0], 1)
     drawn = draw_points(np.zeros((256, 256, 3), np.uint8), points)
-    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 6  # and black
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == parts + 1  # and black
 
 
 def test_draw_points_keeps_a_large_face() -> None:
