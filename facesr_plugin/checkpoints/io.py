@@ -144,7 +144,7 @@ def save_official(path: str | os.PathLike, weights: Weights) -> None:
     else:
         raise ValueError(
             f"output must end in .pth or .pt for official files of {weights.arch}, which hold "
-            f"{', '.join(form.call_names)} too, got {str(path)!r}"
+            f"{' and '.join(form.call_names)} too, got {str(path)!r}"
         )
 
 

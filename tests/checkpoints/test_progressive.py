@@ -122,7 +122,7 @@ def test_file_goes_back_to_the_official_form(official, save, tmp_path):
 def test_official_safetensors_would_lose_the_call(official, save, tmp_path):
     loaded = load_weights(save(official))
     with pytest.raises(
-        ValueError, match=r"must end in .pth or .pt for official files .* step, alpha too, got .*x\.saf"
+        ValueError, match=r"must end in .pth or .pt for official files .* step and alpha too, got .*x\.saf"
     ):
         save_official(tmp_path / "x.safetensors", loaded)
 
