@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, positive_int, say, warn
+from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, add_heatmaps, say, warn
 
 if TYPE_CHECKING:
     from facesr_plugin.inference import Summary
+    from facesr_plugin.pipeline.heatmaps import HeatmapFinder
 
 _DESCRIPTION = """\
 Restore aligned faces: every IN (file, folder or glob) becomes OUT/<stem>.png.
@@ -37,13 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--attention-blocks", metavar="NAME,...", help="blocks of the network in the figures, such as encoder.1,body.0"
     )
-    parser.add_argument("--heatmaps", action="store_true", help="write landmarks and their heatmaps to DIR/heatmaps")
-    parser.add_argument(
-        "--fan-weights", metavar="FILE", help="compressed FAN for --heatmaps (default: as `facesr weights list` shows)"
-    )
-    parser.add_argument(
-        "--fan-side", type=positive_int, metavar="N", help="pixels of a face when the FAN sees it (default: 64)"
-    )
+    add_heatmaps(parser)
     add_common(parser)
     parser.set_defaults(func=run)
 
@@ -51,24 +46,32 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore the inputs; see ``facesr_plugin.inference``."""
     from facesr_plugin.inference import plan_jobs, run_jobs
-    from facesr_plugin.pipeline.heatmaps import HeatmapFinder
     from facesr_plugin.pipeline.restorer import load
     from facesr_plugin.utils.files import check_writable
 
     if args.attention_blocks and not args.attention:
         raise ValueError("--attention-blocks chooses what --attention draws, got it alone. Add --attention.")
-    if (args.fan_weights or args.fan_side) and not args.heatmaps:
-        raise ValueError("--fan-weights and --fan-side are for --heatmaps, got them alone. Add --heatmaps.")
     blocks = args.attention_blocks.split(",") if args.attention_blocks else None
     pictures = {name: getattr(args, name) for name in ("grid", "attention", "heatmaps")}
     jobs = plan_jobs(args.inputs, args.out, gt=args.gt, overwrite=args.overwrite, **pictures)
+    finder = heatmap_finder(args)
     restorer = load(args.weights, args.device, args.precision)
-    finder = HeatmapFinder(args.fan_weights, args.device, args.fan_side or 64) if args.heatmaps else None
     if any(not job.done for job in jobs):
         check_writable(args.out)
     summary = run_jobs(jobs, restorer, batch=args.batch, workers=args.workers, blocks=blocks, find_heatmaps=finder)
     _report(summary, args.out, restorer.card.metric_protocol)
     return EXIT_SOME_FAILED if summary.failures else EXIT_DONE
+
+
+def heatmap_finder(args: argparse.Namespace) -> HeatmapFinder | None:
+    """Return what ``--heatmaps`` finds landmarks with, None without it."""
+    if not args.heatmaps:
+        if args.fan_weights or args.fan_side:
+            raise ValueError("--fan-weights and --fan-side are for --heatmaps, got them alone. Add --heatmaps.")
+        return None
+    from facesr_plugin.pipeline.heatmaps import HeatmapFinder
+
+    return HeatmapFinder(args.fan_weights, args.device, args.fan_side or 64)
 
 
 def _report(summary: Summary, out: str, protocol: str) -> None:

@@ -6,7 +6,16 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from facesr_plugin.utils.cliargs import EXIT_DONE, EXIT_SOME_FAILED, add_common, add_detector, positive_int, say, warn
+from facesr_plugin.utils.cliargs import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    add_common,
+    add_detector,
+    add_heatmaps,
+    positive_int,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--force", action="store_true", help="shrink faces larger than the input of a super-resolution network")
     add("--save-crops", action="store_true", help="write aligned inputs and results to DIR/crops")
     add("--save-grid", action="store_true", help="write comparison pictures to DIR/grid")
+    add_heatmaps(parser)
     add("--max-pixels", type=positive_int, metavar="N", help="refuse larger photos and results (default: 100 million)")
     add_common(parser)
     parser.set_defaults(func=run)
@@ -90,6 +100,7 @@ def _run_aligned(args: argparse.Namespace) -> int:
 def _run_photos(args: argparse.Namespace) -> int:
     from PIL import Image
 
+    from facesr_plugin.commands.infer import heatmap_finder
     from facesr_plugin.pipeline.photo import PhotoOptions
     from facesr_plugin.pipeline.photo_files import Extras, plan_photos, run_photos
     from facesr_plugin.pipeline.restorer import load
@@ -100,6 +111,7 @@ def _run_photos(args: argparse.Namespace) -> int:
     options = PhotoOptions(**{name: getattr(args, name) for name in names}, **_background(args))
     jobs = plan_photos(args.inputs, args.out, overwrite=args.overwrite)
     Image.MAX_IMAGE_PIXELS = None  # Pillow's limit; ours is checked before pixels are decoded, too
+    extras = Extras(args.save_crops, args.save_grid, heatmap_finder(args))
     restorer = load(args.weights, args.device, args.precision)
     find_faces = _face_finder(args, restorer)
     if any(not job.done for job in jobs):
@@ -109,7 +121,7 @@ def _run_photos(args: argparse.Namespace) -> int:
         restorer,
         find_faces,
         options,
-        extras=Extras(args.save_crops, args.save_grid),
+        extras=extras,
         workers=args.workers,
         max_pixels=args.max_pixels or MAX_PIXELS,
     )

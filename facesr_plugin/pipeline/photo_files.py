@@ -18,15 +18,17 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from facesr_plugin.inference import GRID_FOLDER, Failure, map_ahead
+from facesr_plugin.inference import GRID_FOLDER, HEATMAP_FOLDER, Failure, map_ahead
 from facesr_plugin.pipeline.face import Face
-from facesr_plugin.pipeline.grid import Comparison, comparison_grid
+from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
+from facesr_plugin.pipeline.heatmaps import FoundHeatmaps
 from facesr_plugin.pipeline.paste import enlarge
 from facesr_plugin.pipeline.photo import PhotoOptions, Result, restore_photos, to_rgb8
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.utils.files import atomic_write
 from facesr_plugin.utils.imageio import MAX_PIXELS, TooLargeError, check_apart, list_images, png_paths, write_png
 from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
+from facesr_plugin.utils.visualize import Cell, heatmap_figure
 
 CROPS_FOLDER = "crops"
 _AHEAD = 3
@@ -42,10 +44,17 @@ class PhotoJob(NamedTuple):
 
 @dataclass(frozen=True)
 class Extras:
-    """What is written beside the photos: ``crops/<stem>_00.png`` (input beside result), ``grid/<stem>.png``."""
+    """What is written beside the photos.
+
+    Args:
+        crops: ``crops/<stem>_00_input.png`` and ``crops/<stem>_00_restored.png`` of each face.
+        grid: ``grid/<stem>.png``, a row for each face.
+        find_heatmaps: Finds the landmarks of a restored face for ``heatmaps/<stem>_00.png``.
+    """
 
     crops: bool = False
     grid: bool = False
+    find_heatmaps: Callable[[np.ndarray], FoundHeatmaps] | None = None
 
 
 @dataclass
@@ -186,12 +195,21 @@ def _write(opened: _Opened, result: Result, options: PhotoOptions, extras: Extra
         if extras.grid and restored:
             rows = [Comparison(face.crop, face.restored) for face in restored]
             write_png(job.output.parent / GRID_FOLDER / job.output.name, comparison_grid(rows))
+        if extras.find_heatmaps is not None:
+            for index, face in enumerate(restored):
+                figure = _draw_heatmaps(face, extras.find_heatmaps(face.restored))
+                write_png(job.output.parent / HEATMAP_FOLDER / f"{job.output.stem}_{index:02d}.png", figure)
         alpha = None if photo.alpha is None else enlarge(photo.alpha, options.upscale)
         data = encode_png(photo._replace(colour=result.image, alpha=alpha))
         atomic_write(job.output, lambda file: file.write(data))
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return job, result
+
+
+def _draw_heatmaps(face: Face, found: FoundHeatmaps) -> np.ndarray:
+    before = Cell("input", resize_bicubic(face.crop, face.restored.shape[:2]))
+    return heatmap_figure(face.restored, found.heatmaps, found.points, before=[before])
 
 
 def _write_crop(folder: Path, stem: str, face: Face) -> None:

@@ -33,6 +33,14 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
     add("--detector-weights", metavar="FILE", help="of the detector (default: see facesr weights list)")
 
 
+def add_heatmaps(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that draw landmarks: ``heatmaps``, ``fan_weights`` and ``fan_side``."""
+    add = parser.add_argument
+    add("--heatmaps", action="store_true", help="write landmarks and their heatmaps to DIR/heatmaps")
+    add("--fan-weights", metavar="FILE", help="compressed FAN for --heatmaps (default: see facesr weights list)")
+    add("--fan-side", type=positive_int, metavar="N", help="pixels of a face when the FAN sees it (default: 64)")
+
+
 def positive_int(text: str) -> int:
     """Parse an integer >= 1 for argparse."""
     value = int(text)

@@ -23,6 +23,7 @@ from facesr_plugin.utils.photoio import Photo, decode_photo, encode_png
 from helpers.background import rrdbnet, save_background
 from helpers.photos import COLUMNS, group_photo, write_points
 from helpers.tiny import save_tiny_sparnet
+from helpers.tiny_fan import save_tiny_fan
 
 HD_ARGS = {
     "min_ch": 2,
@@ -88,6 +89,15 @@ def test_restore_restores_a_folder(folder: Path, weights: Path, capsys: pytest.C
     written = capsys.readouterr()
     assert "3 photos with 2 restored faces" in written.out
     assert "empty.png: no face found; written without a restored one" in written.err
+
+
+def test_restore_draws_the_heatmaps_of_each_face(folder: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    fan = save_tiny_fan(folder / "fan.pth")
+    given = ["--landmarks", folder / "points.csv", "--fan-weights", fan]
+    assert restore(folder, weights, *given) == 2
+    assert "--fan-weights and --fan-side are for --heatmaps" in capsys.readouterr().err
+    assert restore(folder, weights, *given, "--heatmaps") == 0
+    assert names(folder / "out" / "heatmaps") == ["a_00.png", "b_00.png"]
 
 
 @pytest.mark.parametrize("source", ["in/a.png", "in/[ab].png"])
