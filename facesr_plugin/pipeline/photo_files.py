@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facesr_plugin.inference import GRID_FOLDER, HEATMAP_FOLDER, Failure, map_ahead
+from facesr_plugin.ops.affine import scale_of
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
 from facesr_plugin.pipeline.heatmaps import FoundHeatmaps
@@ -32,6 +33,7 @@ from facesr_plugin.utils.visualize import Cell, heatmap_figure
 
 CROPS_FOLDER = "crops"
 _AHEAD = 3
+_TOLERATED = 1.25  # a face with more pixels than its result by this factor looks softer than before
 
 
 class PhotoJob(NamedTuple):
@@ -59,7 +61,7 @@ class Extras:
 
 @dataclass
 class PhotoSummary:
-    """What a run did. ``notes`` tell of faces left as they were, photos without any, and animations."""
+    """What a run did. ``notes`` tell of faces left as they were or too large, photos without any, and animations."""
 
     skipped: int = 0
     photos: int = 0
@@ -164,11 +166,21 @@ def _collect(outcome: tuple[PhotoJob, Result] | Failure, summary: PhotoSummary, 
     summary.faces += len(restored)
     if not result.faces:
         summary.notes.append(f"{job.source}: no face found; written without a restored one")
-    summary.notes += [
-        f"{job.source}: face at ({face.landmarks[2, 0]:.0f}, {face.landmarks[2, 1]:.0f}) left as it was: {face.skipped}"
-        for face in result.faces
-        if face.skipped is not None
-    ]
+    for face in result.faces:
+        if note := _note(face):
+            summary.notes.append(
+                f"{job.source}: face at ({face.landmarks[2, 0]:.0f}, {face.landmarks[2, 1]:.0f}) {note}"
+            )
+
+
+def _note(face: Face) -> str | None:
+    """What the user should know about a face: that it was left alone, or that it had more pixels than its result."""
+    if face.skipped is not None:
+        return f"left as it was: {face.skipped}"
+    side = len(face.crop) / scale_of(face.matrix)
+    if side <= _TOLERATED * len(face.restored):
+        return None
+    return f"has {side:.0f} pixels, its result {len(face.restored)}: fine detail is lost; --weight below 1 keeps some"
 
 
 def _read(job: PhotoJob, max_pixels: int, upscale: int) -> _Opened | Failure:

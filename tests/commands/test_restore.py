@@ -1,5 +1,6 @@
 import argparse
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def test_restore_leaves_faces_that_it_is_told_to(
     np.testing.assert_array_equal(image[:, 150:], photo[:, 150:])
     assert (image != photo).any() == (note is not None)
     assert (note or "") in capsys.readouterr().err
+
+
+def test_restore_tells_which_faces_lose_detail(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    photo, points = group_photo(((10, 8, 200), (240, 12, 60)), (220, 320))
+    write_png(tmp_path / "in" / "a.png", photo)
+    assert restore(tmp_path, weights, "--landmarks", write_points(tmp_path / "points.csv", {"a": points})) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "fine detail is lost" in line]
+    assert len(notes) == 1
+    assert re.search(r"face at \(1\d\d, 1\d\d\) has \d+ pixels, its result 128: ", notes[0])
 
 
 def test_restore_computes_on_the_device_and_in_the_precision_that_are_given(
