@@ -2,9 +2,9 @@
 
 The mask is geometric (from the crop's border inwards), so black pixels inside a face are kept, and there is no seam.
 The arithmetic inside the mask is that of facexlib's ``paste_faces_to_input_image`` (bilinear warp, linear blend), which
-works on the whole photo for every face; the result is truncated as there and in the released program. What differs: a
-face that is shrunk to half or less is first reduced by area, and enlarged photos keep their pixel corners in place
-(facexlib shifts the face by half a pixel).
+works on the whole photo for every face. What differs: the result is rounded (truncated, faces would get half a level
+darker), a face that is shrunk to half or less is first reduced by area, and enlarged photos keep their pixel corners in
+place (facexlib shifts the face by half a pixel).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 from facesr_plugin.ops.affine import invert, rescale_target
 from facesr_plugin.ops.align import bounds, reduce
 
-_ALMOST = np.float32(1 / 64)  # a sum just below a whole level is that level
 _FADE = (0.03, 0.14)  # the mask grows from 0 to 1 between these distances from the border, in parts of the side
 
 
@@ -75,9 +74,8 @@ def _blend(window: np.ndarray, face: np.ndarray, opacity: np.ndarray) -> None:
         opacity = opacity[:, :, None]
     mixed = window.astype(np.float32)
     mixed += (face * np.float32(largest / 255) - mixed) * opacity
-    mixed += _ALMOST
-    np.clip(mixed, 0, largest, out=mixed)
-    window[...] = mixed  # truncates
+    np.clip(np.rint(mixed, out=mixed), 0, largest, out=mixed)
+    window[...] = mixed
 
 
 @lru_cache(maxsize=4)

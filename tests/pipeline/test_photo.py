@@ -270,6 +270,19 @@ def test_paste_face_takes_a_mask_of_the_photo() -> None:
     np.testing.assert_array_equal(photo[mask == 0], PHOTO[mask == 0])
 
 
+def test_paste_face_makes_nothing_darker() -> None:
+    """Truncated sums would lie half a level below the mean of both pictures."""
+    photo, face = np.full((180, 340, 3), 90, np.uint8), np.full((128, 128, 3), 141, np.uint8)
+    mask = np.full(photo.shape[:2], 0.5, np.float32)
+    mask += np.random.default_rng(0).uniform(-0.2, 0.2, mask.shape).astype(np.float32)
+    matrix = alignment(POINTS[0], HD)
+    exact = photo[..., 0] + 51 * mask
+    paste_face(photo, face, matrix, mask=mask)
+    error = (photo[..., 0] - exact)[photo[..., 0] != 90]
+    assert np.abs(error).max() < 0.51
+    assert abs(error.mean()) < 0.02
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
