@@ -1,9 +1,9 @@
 """Convolution layers that networks share: SPARNet's two, and the progressive generator and critic.
 
 Source: the released code of *Learning Spatial Attention for Face Super-Resolution* (TIP 2021) and of *Progressive Face
-Super-Resolution via Attention to Facial Landmark* (BMVC 2019). What differs: enlarging layers convolve the small map
-(same result, 2.25 times fewer multiplications), nothing works in place on its input, and spectral norm and the
-equalised learning rate are convolution classes of their own, which can be copied and pickled at any time.
+Super-Resolution via Attention to Facial Landmark* (BMVC 2019). What differs: layers work in place on nothing but what
+their own block made, and spectral norm and the equalised learning rate are convolution classes of their own, which can
+be copied and pickled at any time.
 """
 
 from __future__ import annotations

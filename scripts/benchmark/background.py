@@ -1,4 +1,4 @@
-"""Measure what ``facesr restore --bg-weights`` costs: ``python scripts/benchmark_background.py x2 [--tile 256]``.
+"""Measure what ``facesr restore --bg-weights`` costs: ``python scripts/benchmark/background.py x2 [--tile 256]``.
 
 Networks have the published sizes of Real-ESRGAN and random weights, which cost the same.
 """

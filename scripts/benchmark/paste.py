@@ -1,6 +1,6 @@
 """Compare our paste with facexlib's ``paste_faces_to_input_image``: time, and difference under the same mask.
 
-    OMP_NUM_THREADS=1 python scripts/benchmark_paste.py
+    OMP_NUM_THREADS=1 python scripts/benchmark/paste.py
 
 Photo and faces are synthetic: 3840 x 2160, five faces of different sizes and angles. facexlib's constructor is gone
 around, since it loads a detector and ParseNet that pasting does not need. One thread for both.
