@@ -17,6 +17,7 @@ import numpy as np
 from facesr_plugin.ops.affine import invert, rescale_target
 from facesr_plugin.ops.align import bounds, reduce
 
+_HALF = np.float32(31 / 64)  # to round; a whole half would be two levels from facexlib's where that rounds first
 _FADE = (0.03, 0.14)  # the mask grows from 0 to 1 between these distances from the border, in parts of the side
 
 
@@ -74,8 +75,9 @@ def _blend(window: np.ndarray, face: np.ndarray, opacity: np.ndarray) -> None:
         opacity = opacity[:, :, None]
     mixed = window.astype(np.float32)
     mixed += (face * np.float32(largest / 255) - mixed) * opacity
-    np.clip(np.rint(mixed, out=mixed), 0, largest, out=mixed)
-    window[...] = mixed
+    mixed += _HALF
+    np.clip(mixed, 0, largest, out=mixed)
+    window[...] = mixed  # truncates
 
 
 @lru_cache(maxsize=4)

