@@ -2,7 +2,7 @@
 
 from facesr_plugin.checkpoints.detect import Converted, from_official, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
-from facesr_plugin.checkpoints.io import Weights, load_weights, make_record, save_official, save_weights
+from facesr_plugin.checkpoints.io import Weights, build_network, load_weights, make_record, save_official, save_weights
 from facesr_plugin.checkpoints.reader import read_checkpoint
 from facesr_plugin.checkpoints.spectral_norm import fold_spectral_norm
 
@@ -10,6 +10,7 @@ __all__ = [
     "Converted",
     "UnsupportedCheckpointError",
     "Weights",
+    "build_network",
     "fold_spectral_norm",
     "from_official",
     "load_weights",

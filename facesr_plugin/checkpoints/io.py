@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
@@ -25,6 +25,7 @@ from facesr_plugin.checkpoints.module_file import MODULE_STUBS, module_state_dic
 from facesr_plugin.checkpoints.reader import Content, read_content
 from facesr_plugin.checkpoints.rebuild import Stub
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
+from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.files import atomic_write
 
 FORMAT_VERSION = 1
@@ -100,6 +101,23 @@ def load_weights(
         return _interpret(_unwrap(content, prefer), system, dict(args or {}), Path(path))
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"cannot use {str(path)!r}: {error}") from error
+
+
+def build_network(weights: Weights, arch: str) -> nn.Module:
+    """Build a network with its weights, strictly.
+
+    Args:
+        weights: From ``load_weights``.
+        arch: Registered name of the network that they have to be of.
+
+    Raises:
+        UnsupportedCheckpointError: If they are of another one.
+    """
+    if weights.arch != arch:
+        raise UnsupportedCheckpointError(f"{weights.path} must hold weights of {arch}, got {weights.arch}")
+    network = ARCH_REGISTRY.get(arch)(**weights.args)
+    network.load_state_dict(weights.state_dict)
+    return network
 
 
 def save_weights(path: str | os.PathLike, weights: Weights) -> None:

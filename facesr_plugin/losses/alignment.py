@@ -14,8 +14,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from facesr_plugin.checkpoints import UnsupportedCheckpointError, load_weights
-from facesr_plugin.registry import ARCH_REGISTRY
+from facesr_plugin.checkpoints import build_network, load_weights
 from facesr_plugin.utils.weights import resolve_weights
 
 MODES = ("eval", "train")
@@ -88,17 +87,8 @@ def load_aligner(weights: str | os.PathLike | None = None, mode: str = "eval") -
     key = (path, stat.st_mtime_ns, stat.st_size, mode)
     aligner = _LOADED.get(key)
     if aligner is None:
-        aligner = _LOADED[key] = FrozenAligner(_build(path), mode)
+        aligner = _LOADED[key] = FrozenAligner(build_network(load_weights(path), _ARCH), mode)
     return aligner
-
-
-def _build(path: Path) -> nn.Module:
-    loaded = load_weights(path)
-    if loaded.arch != _ARCH:
-        raise UnsupportedCheckpointError(f"weights must be of a {_ARCH}, got {str(path)!r} with a {loaded.arch}")
-    net = ARCH_REGISTRY.get(_ARCH)(**loaded.args)
-    net.load_state_dict(loaded.state_dict)
-    return net
 
 
 def check_images(sr: Tensor, gt: Tensor) -> None:

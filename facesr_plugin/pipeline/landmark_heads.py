@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
-from facesr_plugin.checkpoints import load_weights, read_checkpoint
+from facesr_plugin.checkpoints import build_network, load_weights, read_checkpoint
 from facesr_plugin.data.transforms import resize
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, fit_similarity
 from facesr_plugin.ops.heatmap import decode_subpixel
-from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.weights import resolve_weights
 
 _EYES = np.array(FFHQ_TEMPLATE[:2])
@@ -162,12 +161,7 @@ def _fan68(path: str | os.PathLike | None, device: torch.device) -> HeatmapHead:
 
 def _own(arch: str, path: str | os.PathLike, device: torch.device) -> nn.Module:
     """Build a network of this package with the weights of a file."""
-    weights = load_weights(path)
-    if weights.arch != arch:
-        raise ValueError(f"{path} must hold weights of {arch}, got {weights.arch}")
-    network = ARCH_REGISTRY.get(arch)(**weights.args)
-    network.load_state_dict(weights.state_dict)
-    return network.to(device).eval()
+    return build_network(load_weights(path), arch).to(device).eval()
 
 
 def _library_fan(device: torch.device) -> Callable[[Tensor], Tensor | list[Tensor]]:

@@ -16,13 +16,12 @@ from torch import nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard, get_card
-from facesr_plugin.checkpoints import Weights, load_weights
+from facesr_plugin.checkpoints import build_network, load_weights
 from facesr_plugin.ops.protocol import normalise, quantise, to_float
 from facesr_plugin.pipeline.compute import check_precision, resolve_device, run_network
 from facesr_plugin.pipeline.detector import FaceDetector
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.photo import PhotoOptions, Result, check_photo, restore_photos, to_rgb8
-from facesr_plugin.registry import ARCH_REGISTRY
 
 MIN_SIDE = 4
 MAX_ASPECT = 4
@@ -45,7 +44,7 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     """
     found = load_weights(weights)
     card = get_card(found.system)
-    network = _build(found, card)
+    network = build_network(found, card.arch)
     card = card.sized(found.args.get("out_size", card.gt_size))
     return Restorer(network, card, device, precision, call=found.call)
 
@@ -213,12 +212,3 @@ def _check_face(face: np.ndarray) -> None:
         raise ValueError(f"face must be at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}")
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise ValueError(f"face must be at most {MAX_ASPECT} times as long as wide, got {width} x {height}. Crop it.")
-
-
-def _build(weights: Weights, card: SystemCard) -> nn.Module:
-    """Build the generator that the weights are for, strictly."""
-    if weights.arch != card.arch:
-        raise ValueError(f"{weights.path} must hold a generator of {card.system} ({card.arch}), got {weights.arch}")
-    network = ARCH_REGISTRY.get(weights.arch)(**weights.args)
-    network.load_state_dict(weights.state_dict)
-    return network

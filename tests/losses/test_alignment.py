@@ -105,9 +105,7 @@ def test_missing_weights_say_where_to_get_them(monkeypatch: pytest.MonkeyPatch, 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path, args = tmp_path / "teacher.pth", {"num_stacks": 1, "num_landmarks": 2}
     save_weights(path, Weights("progressive", "TeacherFAN", args, TeacherFAN(**args).state_dict(), "params", path))
-    with pytest.raises(
-        UnsupportedCheckpointError, match="weights must be of a CompressedFAN, got .* with a TeacherFAN"
-    ):
+    with pytest.raises(UnsupportedCheckpointError, match="must hold weights of CompressedFAN, got TeacherFAN"):
         load_aligner(path)
 
 

@@ -30,5 +30,5 @@ def test_face_is_reduced_to_the_chosen_side(tmp_path: Path) -> None:
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be of a CompressedFAN, got .* with a SPARNet"):
+    with pytest.raises(ValueError, match="must hold weights of CompressedFAN, got SPARNet"):
         HeatmapFinder(save_tiny_sparnet(tmp_path / "sparnet.pth"), "cpu")

@@ -179,7 +179,7 @@ def test_load_refuses_weights_of_another_network(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.pth", weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facesr_plugin.pipeline.restorer.get_card", lambda _: replace(CARD, arch="OtherNet"))
-        with pytest.raises(ValueError, match=r"must hold a generator of sparnet \(OtherNet\), got SPARNet"):
+        with pytest.raises(ValueError, match=r"must hold weights of OtherNet, got SPARNet"):
             facesr_plugin.load(tmp_path / "w.pth")
 
 
