@@ -1,27 +1,37 @@
-"""Normalised error of landmarks, its cumulative curve's area, and the failure rate.
+"""Normalised error of landmarks, its cumulative curve and the area below it, and the failure rate.
 
 The error of a face is the mean distance of its visible points from the reference, divided by a length of the reference:
 
-- ``inter_ocular``: between the outer eye corners (68 and 98 points);
-- ``inter_pupil``: between the centres of the eyes (5, 68 and 98 points);
+- ``inter_ocular``: between the outer eye corners (49, 51, 68 and 98 points);
+- ``inter_pupil``: between the centres of the eyes (all layouts);
 - ``box``: sqrt(width * height) of the given box, else of the box about the visible points of the reference;
+- ``diagonal``: sqrt(width^2 + height^2) of the same box;
 - ``image``: sqrt(width * height) of the image.
 
-JASRNet's protocol is ``inter_ocular`` for 68 points, ``box`` for 19 and 194. The area under the curve is exact; the
-released code approximates it with 2000 thresholds (and never sums it up over images).
+49 and 51 points are iBUG's 68 without jaw and, of 49, without the inner mouth corners. JASRNet's protocol is
+``inter_ocular`` for 49, 51 and 68 points, ``box`` for 19 and 194. The area under the curve is exact; the released code
+approximates it with 2000 thresholds (and never sums it up over images).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.registry import METRIC_REGISTRY
 
-_OUTER_EYE_CORNERS = {68: (36, 45), 98: (60, 72)}
+_OUTER_EYE_CORNERS = {49: ([19], [28]), 51: ([19], [28]), 68: ([36], [45]), 98: ([60], [72])}
+_EYES = {  # points whose mean is the centre of an eye
+    5: ([0], [1]),
+    19: ([7], [10]),
+    49: (range(19, 25), range(25, 31)),
+    51: (range(19, 25), range(25, 31)),
+    68: (range(36, 42), range(42, 48)),
+    98: ((60, 61, 63, 64, 65, 67), (68, 69, 71, 72, 73, 75)),
+    194: (range(114, 134), range(134, 154)),
+}
 
 
 @METRIC_REGISTRY.register()
@@ -30,8 +40,8 @@ def calculate_nme(points: np.ndarray, reference: np.ndarray, *, normaliser: str 
 
     Args:
         points: Found, ``(N, K, 2)`` (x, y).
-        reference: True, same shape and frame.
-        normaliser: ``inter_ocular``, ``inter_pupil``, ``box`` or ``image``.
+        reference: True, same shape and frame; NaN for a point that is not known.
+        normaliser: ``inter_ocular``, ``inter_pupil``, ``box``, ``diagonal`` or ``image``.
         **more: ``visible``, ``boxes``, ``image_size`` of ``landmark_errors``; others are ignored.
 
     Raises:
@@ -103,9 +113,9 @@ def landmark_errors(
 
     Args:
         points: Found, ``(N, K, 2)`` (x, y).
-        reference: True, same shape and frame.
-        normaliser: ``inter_ocular``, ``inter_pupil``, ``box`` or ``image``.
-        visible: ``(N, K)`` bool; points that do not count.
+        reference: True, same shape and frame; NaN for a point that is not known.
+        normaliser: ``inter_ocular``, ``inter_pupil``, ``box``, ``diagonal`` or ``image``.
+        visible: ``(N, K)`` bool; other points do not count, nor do unknown ones. All by default.
         boxes: ``(N, 4)`` x1 y1 x2 y2 in the same frame.
         image_size: ``(N, 2)`` height and width.
 
@@ -120,9 +130,7 @@ def landmark_errors(
         raise ValueError(
             f"points and reference must both have shape (N, K, 2), N >= 1, got {points.shape} and {reference.shape}"
         )
-    seen = np.ones(points.shape[:2], bool) if visible is None else np.asarray(visible, bool)
-    if seen.shape != points.shape[:2] or not seen.any(1).all():
-        raise ValueError(f"visible must have shape {points.shape[:2]} and a point of each face, got {seen.shape}")
+    seen = _find_visible(reference, visible)
     lengths = _LENGTHS[normaliser](_Reference(reference, seen, boxes, image_size))
     if lengths.shape != (len(points),) or not (lengths > 0).all():
         raise ValueError(f"normaliser {normaliser} must be one positive length per face. Check the reference.")
@@ -130,37 +138,82 @@ def landmark_errors(
     return distances.sum(1) / seen.sum(1) / lengths
 
 
+def ced_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return the cumulative error distribution: the part of the faces with an error below each threshold.
+
+    Args:
+        errors: ``(N)`` of ``landmark_errors``, at least one.
+        thresholds: ``(T)``, any order.
+
+    Returns:
+        ``(T)`` float64 in [0, 1].
+
+    Raises:
+        ValueError: If ``errors`` is not ``(N)`` or empty.
+    """
+    errors = np.asarray(errors, np.float64)
+    if errors.ndim != 1 or not len(errors):
+        raise ValueError(f"errors must have shape (N), N >= 1, got {errors.shape}")
+    return np.searchsorted(np.sort(errors), thresholds, side="left") / len(errors)
+
+
 def _errors(points: np.ndarray, reference: np.ndarray, normaliser: str, more: dict[str, Any]) -> np.ndarray:
     known = {name: more[name] for name in ("visible", "boxes", "image_size") if name in more}
     return landmark_errors(points, reference, normaliser=normaliser, **known)
 
 
+def _find_visible(reference: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
+    seen = np.isfinite(reference).all(-1)
+    if visible is not None:
+        visible = np.asarray(visible, bool)
+        if visible.shape != seen.shape:
+            raise ValueError(f"visible must have shape {seen.shape}, got {visible.shape}")
+        seen &= visible
+    empty = np.flatnonzero(~seen.any(1))
+    if len(empty):
+        raise ValueError(f"faces must have a visible point each, got none in face {empty[0]}")
+    return seen
+
+
 def _inter_ocular(reference: _Reference) -> np.ndarray:
-    count = reference.points.shape[1]
-    if count not in _OUTER_EYE_CORNERS:
-        raise ValueError(f"inter_ocular needs the eye corners of 68 or 98 points, got {count} points. Use box.")
-    corners = list(_OUTER_EYE_CORNERS[count])
-    hidden = np.flatnonzero(~reference.visible[:, corners].all(1))
-    if len(hidden):
-        raise ValueError(
-            f"inter_ocular needs both outer eye corners, which are not visible in face {hidden[0]}. Use box."
-        )
-    left, right = reference.points[:, corners].transpose(1, 0, 2)
-    return np.linalg.norm(left - right, axis=-1)
+    return _distance(reference, _OUTER_EYE_CORNERS, "inter_ocular", "both outer eye corners")
 
 
 def _inter_pupil(reference: _Reference) -> np.ndarray:
-    eyes = five_points(reference.points)[:, :2]
-    return np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
+    return _distance(reference, _EYES, "inter_pupil", "all points of both eyes")
+
+
+def _distance(
+    reference: _Reference, table: dict[int, tuple[Sequence[int], Sequence[int]]], name: str, needed: str
+) -> np.ndarray:
+    """Distance between the means of two groups of points."""
+    count = reference.points.shape[1]
+    if count not in table:
+        known = ", ".join(map(str, table))
+        raise ValueError(f"{name} needs {needed}, known of {known} points, got {count} points. Use box.")
+    left, right = (list(group) for group in table[count])
+    hidden = np.flatnonzero(~reference.visible[:, left + right].all(1))
+    if len(hidden):
+        raise ValueError(f"{name} needs {needed}, which are not visible in face {hidden[0]}. Use box.")
+    return np.linalg.norm(reference.points[:, left].mean(1) - reference.points[:, right].mean(1), axis=-1)
 
 
 def _box(reference: _Reference) -> np.ndarray:
+    return np.sqrt(_box_sides(reference).prod(1))
+
+
+def _diagonal(reference: _Reference) -> np.ndarray:
+    return np.linalg.norm(_box_sides(reference), axis=1)
+
+
+def _box_sides(reference: _Reference) -> np.ndarray:
+    """Width and height, ``(N, 2)``, of the given box, else of that about the visible points."""
     if reference.boxes is not None:
         boxes = np.asarray(reference.boxes, np.float64)
-        return np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1))
+        return (boxes[:, 2:] - boxes[:, :2]).clip(0)
     seen = reference.visible[..., None]
     low, high = (np.where(seen, reference.points, sign * np.inf) for sign in (1, -1))
-    return np.sqrt((high.max(1) - low.min(1)).prod(1))
+    return high.max(1) - low.min(1)
 
 
 def _image(reference: _Reference) -> np.ndarray:
@@ -173,6 +226,7 @@ _LENGTHS: dict[str, Callable[[_Reference], np.ndarray]] = {
     "inter_ocular": _inter_ocular,
     "inter_pupil": _inter_pupil,
     "box": _box,
+    "diagonal": _diagonal,
     "image": _image,
 }
 

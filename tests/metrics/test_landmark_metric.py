@@ -5,8 +5,10 @@ from facesr_plugin.metrics.landmark_metric import (
     calculate_landmark_auc,
     calculate_landmark_failure_rate,
     calculate_nme,
+    ced_curve,
     landmark_errors,
 )
+from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import METRIC_REGISTRY
 from helpers.fill import uniform
 
@@ -50,6 +52,8 @@ def square(count: int = 68) -> np.ndarray:
     [
         ("box", {}, np.sqrt(30 * 40)),
         ("box", {"boxes": np.array([[1, 1, 5, 17]])}, 8),
+        ("diagonal", {}, 50),
+        ("diagonal", {"boxes": np.array([[1, 1, 4, 5]])}, 5),
         ("image", {"image_size": np.array([[64, 36]])}, 48),
     ],
 )
@@ -58,7 +62,7 @@ def test_landmark_errors_are_divided_by_the_named_length(normaliser, more, lengt
     assert errors == pytest.approx([4 / length])
 
 
-@pytest.mark.parametrize(("count", "corners"), [(68, (36, 45)), (98, (60, 72))])
+@pytest.mark.parametrize(("count", "corners"), [(49, (19, 28)), (51, (19, 28)), (68, (36, 45)), (98, (60, 72))])
 def test_inter_ocular_is_between_the_outer_eye_corners(count, corners):
     points = np.zeros((1, count, 2))
     points[:, corners[1]] = 6, 8
@@ -67,11 +71,39 @@ def test_inter_ocular_is_between_the_outer_eye_corners(count, corners):
         landmark_errors(points, points, visible=np.arange(count)[None] != corners[0])
 
 
-@pytest.mark.parametrize("count", [5, 68, 98])
-def test_inter_pupil_is_between_the_eyes(count):
+@pytest.mark.parametrize(
+    ("count", "eye"), [(5, 1), (19, 10), (51, slice(25, 31)), (68, slice(42, 48)), (98, slice(68, 76))]
+)
+def test_inter_pupil_is_between_the_eyes(count, eye):
     points = np.zeros((1, count, 2))
-    points[:, {5: 1, 68: slice(42, 48), 98: slice(68, 76)}[count]] = 6, 8
+    points[:, eye] = 6, 8
     assert landmark_errors(points + 1, points, normaliser="inter_pupil") == pytest.approx([np.sqrt(2) / 10])
+
+
+@pytest.mark.parametrize("count", [5, 19, 68, 98, 194])
+def test_the_eyes_change_places_in_the_mirrored_face(count):
+    points = np.random.default_rng(0).uniform(0, 50, (3, count, 2))
+    mirrored = points[:, flip_permutation(count)] * [-1, 1]
+    found = [landmark_errors(truth + 1, truth, normaliser="inter_pupil") for truth in (points, mirrored)]
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_unknown_points_of_the_reference_do_not_count():
+    reference, points = square(5), square(5) + [0, 4]
+    reference[0, 2] = np.nan
+    assert landmark_errors(points, reference, normaliser="box") == pytest.approx([4 / np.sqrt(1200)])
+    seen = np.array([[True, False, True, False, True]])
+    assert landmark_errors(points, reference, normaliser="box", visible=seen) == pytest.approx([4 / np.sqrt(1200)])
+    with pytest.raises(ValueError, match="inter_pupil needs all points of both eyes, .* not visible in face 0"):
+        landmark_errors(points, reference, normaliser="inter_pupil", visible=seen)
+
+
+def test_ced_curve_counts_errors_below_each_threshold():
+    assert ced_curve(np.array([0.3, 0.1, 0.2]), np.array([0, 0.1, 0.15, 0.3, 1])) == pytest.approx(
+        [0, 0, 1 / 3, 2 / 3, 1]
+    )
+    with pytest.raises(ValueError, match=r"errors must have shape \(N\), N >= 1, got \(0,\)"):
+        ced_curve(np.zeros(0), np.zeros(1))
 
 
 def test_points_that_are_not_visible_do_not_count():
@@ -103,17 +135,21 @@ def test_landmark_metrics_are_registered_and_ignore_other_keys():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"normaliser": "nose"}, "normaliser must be one of inter_ocular, inter_pupil, box, image, got 'nose'"),
+        ({"normaliser": "nose"}, "normaliser must be one of inter_ocular, inter_pupil, box, .*, got 'nose'"),
         ({"reference": square(5)}, r"must both have shape \(N, K, 2\), N >= 1, got \(1, 68, 2\) and \(1, 5, 2\)"),
         ({"points": np.zeros((0, 68, 2)), "reference": np.zeros((0, 68, 2))}, "N >= 1"),
-        ({"visible": np.zeros((1, 68), bool)}, "visible must have shape .* and a point of each face"),
-        ({"visible": np.ones((1, 5), bool)}, r"visible must have shape \(1, 68\)"),
+        ({"visible": np.zeros((1, 68), bool)}, "faces must have a visible point each, got none in face 0"),
+        ({"reference": np.full((1, 68, 2), np.nan)}, "faces must have a visible point each, got none in face 0"),
+        ({"visible": np.ones((1, 5), bool)}, r"visible must have shape \(1, 68\), got \(1, 5\)"),
         ({"normaliser": "image"}, r"normaliser image needs image_size \(N, 2\)"),
         ({}, "normaliser inter_ocular must be one positive length per face"),
-        ({"points": square(19), "reference": square(19)}, "inter_ocular needs .* 68 or 98 points, got 19 points"),
         (
-            {"points": square(19), "reference": square(19), "normaliser": "inter_pupil"},
-            "must have 5, 68 or 98 points to give 5, got 19",
+            {"points": square(19), "reference": square(19)},
+            "inter_ocular needs .* of 49, 51, 68, 98 points, got 19",
+        ),
+        (
+            {"points": square(21), "reference": square(21), "normaliser": "inter_pupil"},
+            "inter_pupil needs all points of both eyes, known of 5, .*, got 21 points. Use box",
         ),
     ],
 )
