@@ -1,9 +1,9 @@
 """Ground-truth faces with their published small input, from an LMDB or a folder.
 
-Source: the released data sets of SPARNet (Pillow bicubic on 8-bit RGB) and Progressive FSR (Pillow bilinear, by
-halves), as the system's card says. SPARNet's randomness depended on the worker; here every random draw depends on
-(``manual_seed``, epoch, position) alone, so a run that continues sees the same samples. The network's input is made
-from ``lq`` later, by the system's card.
+Source: the released data sets of SPARNet and DIC (Pillow bicubic on 8-bit RGB) and Progressive FSR (Pillow bilinear,
+by halves), as the system's card says. The randomness of SPARNet and DIC depended on the worker; here every random draw
+depends on (``manual_seed``, epoch, position) alone, so a run that continues sees the same samples. The network's input
+is made from ``lq`` later, by the system's card.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ class FaceSROptions(FaceOptions):
     Args:
         type: ``FaceSRDataset``.
         dataroot_lq: Given small inputs under the same keys; by default they are made from the ground truth.
+        any_size: The stored faces are squares of any size, brought to ``gt_size`` with their points (Pillow bicubic).
         use_hflip: Mirror half of the training samples.
+        use_rot: Turn three quarters of the training samples by 90, 180 or 270 degrees.
+        distort: Smallest and largest height-to-width ratio of the part of a training sample that is stretched to the
+            square (DIC: 0.66 and 1.33); needs ``landmarks``, whose extent stays inside.
         zoom: Of the training samples: ``official`` or ``corrected`` (see ``transforms``); none by default.
         zoom_range: Of the enlargement.
         landmarks: Landmark file to deliver points from; every image must be in it.
@@ -39,7 +43,10 @@ class FaceSROptions(FaceOptions):
 
     type: Literal["FaceSRDataset"]
     dataroot_lq: str | None = None
+    any_size: bool = False
     use_hflip: bool = False
+    use_rot: bool = False
+    distort: tuple[float, float] | None = None
     zoom: Literal["official", "corrected"] | None = None
     zoom_range: tuple[float, float] = (1.0, 1.3)
     landmarks: str | None = None
@@ -48,8 +55,15 @@ class FaceSROptions(FaceOptions):
         super().__post_init__()
         if not 1.0 <= self.zoom_range[0] <= self.zoom_range[1]:
             raise ValueError(f"zoom_range must be [low, high] with 1 <= low <= high, got {list(self.zoom_range)}")
-        if self.zoom is not None and self.dataroot_lq is not None:
-            raise ValueError("zoom must be unset with dataroot_lq: given inputs cannot follow it. Remove one of them.")
+        if self.distort is not None and not 0 < self.distort[0] <= self.distort[1]:
+            raise ValueError(f"distort must be [low, high] with 0 < low <= high, got {list(self.distort)}")
+        if self.distort is not None and self.landmarks is None:
+            raise ValueError("distort must have landmarks, whose extent it keeps. Set landmarks, or remove distort.")
+        for name in ("zoom", "distort"):
+            if getattr(self, name) is not None and self.dataroot_lq is not None:
+                raise ValueError(
+                    f"{name} must be unset with dataroot_lq: given inputs cannot follow it. Remove one of them."
+                )
 
 
 class Draw(NamedTuple):
@@ -57,6 +71,16 @@ class Draw(NamedTuple):
 
     flip: bool = False
     zoom: transforms.ZoomDraw | None = None
+    turns: int = 0
+    ratio: float = 1.0
+
+
+class Sample(NamedTuple):
+    """A face on its way: ``gt`` and ``lq`` ``(h, w, 3)`` uint8 RGB, ``points`` ``(K, 2)`` in pixels of ``gt``."""
+
+    gt: np.ndarray
+    lq: np.ndarray | None
+    points: np.ndarray | None
 
 
 @DATASET_REGISTRY.register()
@@ -103,12 +127,7 @@ class FaceSRDataset(FaceDataset):
         self.limit_threads()
         key = self.keys[index]
         draw = self._draw(index)
-        gt = self._read_gt(key)
-        points = None if self._points is None else self._points[key]
-        lq = None if self.lq_source is None else self._read_lq(key)
-        gt, lq, points = self._augment(gt, lq, points, draw)
-        if lq is None:
-            lq = transforms.make_lq(gt, self.scale, self._reduction)
+        gt, lq, points = self._augment(self._cut(self._read(key), draw), draw)
         source = self.lq_source or self.gt_source
         sample = {
             "lq": to_tensor(lq),
@@ -118,10 +137,26 @@ class FaceSRDataset(FaceDataset):
         }
         return sample if points is None else {**sample, "landmarks": torch.from_numpy(points)}
 
-    def _augment(
-        self, gt: np.ndarray, lq: np.ndarray | None, points: np.ndarray | None, draw: Draw
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Apply the drawn values in the published order: mirror, then zoom."""
+    def _read(self, key: str) -> Sample:
+        lq = None if self.lq_source is None else self._read_lq(key)
+        return Sample(self._read_gt(key), lq, None if self._points is None else self._points[key])
+
+    def _cut(self, sample: Sample, draw: Draw) -> Sample:
+        """Bring a stored face to ``gt_size``, with the aspect that was drawn."""
+        gt, points = sample.gt, sample.points
+        side = len(gt)
+        patch = transforms.Patch(0, 0, side, side)
+        if draw.ratio != 1:
+            patch = transforms.distortion_patch(points, side, draw.ratio)
+        elif side == self.gt_size:
+            return sample
+        if points is not None:
+            points = transforms.cut_patch_landmarks(points, patch, self.gt_size)
+        return Sample(transforms.cut_patch(gt, patch, self.gt_size), sample.lq, points)
+
+    def _augment(self, sample: Sample, draw: Draw) -> Sample:
+        """Apply the drawn values in the published order, mirror and zoom before the reduction, and turns after it."""
+        gt, lq, points = sample
         if draw.flip:
             gt = transforms.hflip(gt)
             lq = None if lq is None else transforms.hflip(lq)
@@ -130,23 +165,33 @@ class FaceSRDataset(FaceDataset):
             mode = self.options.zoom
             points = None if points is None else transforms.zoom_landmarks(points, gt.shape[:2], draw.zoom, mode)
             gt = transforms.zoom(gt, draw.zoom, mode)
-        return gt, lq, points
+        if lq is None:
+            lq = transforms.make_lq(gt, self.scale, self._reduction)
+        if draw.turns:
+            gt, lq = (transforms.turn(image, draw.turns) for image in (gt, lq))
+            points = None if points is None else transforms.turn_landmarks(points, self.gt_size, draw.turns)
+        return Sample(gt, lq, points)
 
     def _draw(self, index: int) -> Draw:
-        if self.options.phase != "train":
+        options = self.options
+        if options.phase != "train":
             return Draw()
         rng = np.random.default_rng(self.seed_of(index))
         flip = bool(rng.random() < 0.5)  # drawn whether used or not: one option does not move the values of another
         size = (self.gt_size, self.gt_size)
-        mode = self.options.zoom
-        zoom = None if mode is None else transforms.draw_zoom(rng, size, mode, self.options.zoom_range)
-        return Draw(flip and self.options.use_hflip, zoom)
+        zoom = None if options.zoom is None else transforms.draw_zoom(rng, size, options.zoom, options.zoom_range)
+        turns = transforms.draw_turns(rng)
+        ratio = 1.0 if options.distort is None else float(rng.uniform(*options.distort))
+        return Draw(flip and options.use_hflip, zoom, turns if options.use_rot else 0, ratio)
 
     def _read_gt(self, key: str) -> np.ndarray:
         gt = self.gt_source.read(key)
-        if gt.shape[:2] != (self.gt_size, self.gt_size):
+        if not self._fits(gt.shape[:2]):
             raise ValueError(self._wrong_size(key, gt.shape[:2]))
         return gt
+
+    def _fits(self, size: tuple[int, int]) -> bool:
+        return size[0] == size[1] if self.options.any_size else tuple(size) == (self.gt_size, self.gt_size)
 
     def _read_lq(self, key: str) -> np.ndarray:
         lq, side = self.lq_source.read(key), self.gt_size // self.scale
@@ -158,16 +203,19 @@ class FaceSRDataset(FaceDataset):
         return lq
 
     def _wrong_size(self, key: str, size: tuple[int, int]) -> str:
-        return (
-            f"gt image {key!r} of {self.options.dataroot_gt} must be {self.gt_size}x{self.gt_size}, got "
-            f"{size[0]}x{size[1]}. Make the faces that size: facesr prepare faces IN --out X.lmdb --size {self.gt_size}"
-        )
+        wanted = "square" if self.options.any_size else f"{self.gt_size}x{self.gt_size}"
+        remedy = f"Make the faces that size: facesr prepare faces IN --out X.lmdb --size {self.gt_size}"
+        if self.options.any_size:
+            remedy = "Make square faces: facesr prepare faces IN --out X.lmdb --size native --crop CROP"
+        elif size[0] == size[1]:
+            remedy += ", or set any_size: true"
+        return f"gt image {key!r} of {self.options.dataroot_gt} must be {wanted}, got {size[0]}x{size[1]}. {remedy}"
 
     def _check_known_sizes(self) -> None:
         shapes = self.gt_source.shapes()
-        for key in self.keys:
-            if shapes.get(key, (self.gt_size, self.gt_size)) != (self.gt_size, self.gt_size):
-                raise ValueError(self._wrong_size(key, shapes[key]))
+        wrong = [key for key in self.keys if key in shapes and not self._fits(shapes[key])]
+        if wrong:
+            raise ValueError(self._wrong_size(wrong[0], shapes[wrong[0]]))
 
     def _open_lq(self) -> ImageSource | None:
         if self.options.dataroot_lq is None:

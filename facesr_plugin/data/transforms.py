@@ -1,6 +1,7 @@
-"""Pure functions that make training pairs: reduction, zoom, mirror; images with their landmarks.
+"""Pure functions that make training pairs: reduction, zoom, mirror, turns, distortion; images with their landmarks.
 
-Source: the released SPARNet code, as measured (spec: Pillow on 8-bit RGB throughout). Differs from it in the zoom:
+Sources: the released code of SPARNet and, for turns and distortion, of DIC, as measured (Pillow on 8-bit RGB
+throughout). DIC's does not turn the landmarks. The zoom differs from SPARNet's:
 ``official`` draws the window's place for the original size and applies it to the enlarged image, so the right and
 bottom parts are never reached, and leaves the image alone if the enlargement rounds to nothing;
 ``corrected`` places the same window anywhere in the enlarged image and always resizes. Random values are
@@ -23,6 +24,15 @@ _AREA_RANGE = (0.7, 1.0)
 _ASPECT_RANGE = (3 / 4, 4 / 3)
 _TRIES = 10
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class Patch(NamedTuple):
+    """A rectangle in pixels of an image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 class ZoomDraw(NamedTuple):
@@ -88,6 +98,67 @@ def hflip_landmarks(points: np.ndarray, width: int) -> np.ndarray:
     mirrored = points[flip_permutation(len(points))]
     mirrored[:, 0] = width - 1 - mirrored[:, 0]
     return mirrored
+
+
+def draw_turns(rng: np.random.Generator) -> int:
+    """Draw how many quarter turns counter-clockwise a face gets, 0 to 3 with equal chance, as DIC does."""
+    share = rng.random()
+    return next((turns for turns, above in ((1, 0.75), (2, 0.5), (3, 0.25)) if share > above), 0)
+
+
+def turn(image: np.ndarray, turns: int) -> np.ndarray:
+    """Turn ``(H, W, 3)`` by quarters, counter-clockwise as seen."""
+    return np.ascontiguousarray(np.rot90(image, turns))
+
+
+def turn_landmarks(points: np.ndarray, side: int, turns: int) -> np.ndarray:
+    """Turn ``(K, 2)`` points (x, y) with their square image of ``side`` pixels; each keeps its index."""
+    x, y = points[:, 0], points[:, 1]
+    last = side - 1
+    turned = ((x, y), (y, last - x), (last - x, last - y), (last - y, x))[turns % 4]
+    return np.stack(turned, axis=1)
+
+
+def distortion_patch(points: np.ndarray, side: int, ratio: float) -> Patch:
+    """Return the part of a square face that becomes the whole one, whose aspect so changes.
+
+    The ratio is limited to what keeps the extent of the landmarks; the patch is centred on them where there is room.
+
+    Args:
+        points: ``(K, 2)`` (x, y) in pixels of the face.
+        side: Of the face, in pixels.
+        ratio: Height to width of the patch; below 1 it is as wide as the face, else as high.
+    """
+    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
+    width, height = np.maximum(high - low, np.finfo(np.float64).tiny)
+    ratio = float(np.clip(ratio, height / side, side / width))
+    x, y = ((low + high) / 2).tolist()
+    if ratio < 1:
+        first, last = _span(y, side * ratio, side)
+        return Patch(0, first, side, last - first)
+    first, last = _span(x, side / ratio, side)
+    return Patch(first, 0, last - first, side)
+
+
+def _span(middle: float, length: float, side: int) -> tuple[int, int]:
+    """Return first and end of a stretch inside ``0 .. side``; int() cuts each border, as published."""
+    if middle - length / 2 < 0:
+        return 0, int(length)
+    if middle + length / 2 > side:
+        return side - int(length), side
+    return int(middle - length / 2), int(middle + length / 2)
+
+
+def cut_patch(image: np.ndarray, patch: Patch, side: int) -> np.ndarray:
+    """Cut a patch out of ``(H, W, 3)`` uint8 RGB and bring it to a square of ``side`` pixels (bicubic)."""
+    part = image[patch.top : patch.top + patch.height, patch.left : patch.left + patch.width]
+    return resize(np.ascontiguousarray(part), (side, side))
+
+
+def cut_patch_landmarks(points: np.ndarray, patch: Patch, side: int) -> np.ndarray:
+    """Move ``(K, 2)`` points (x, y) as ``cut_patch`` moves the image; pixel centres at integers in both."""
+    shifted = points - np.array([patch.left, patch.top], dtype=points.dtype)
+    return resize_landmarks(shifted, (patch.height, patch.width), (side, side))
 
 
 def draw_zoom(

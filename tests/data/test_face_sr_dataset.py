@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.data.face_sr_dataset import FaceSRDataset
 from facesr_plugin.data.prepare import FaceRecipe, prepare_faces
+from facesr_plugin.data.transforms import cut_patch, cut_patch_landmarks, distortion_patch, resize, turn_landmarks
 from facesr_plugin.ops.landmark import flip_permutation
 from facesr_plugin.registry import DATASET_REGISTRY
 from facesr_plugin.utils.resume import SampleIndex
@@ -105,6 +106,59 @@ def test_dataset_takes_the_landmark_file_of_an_lmdb_with_escaped_keys(tmp_path):
     assert np.allclose(dataset[0]["landmarks"], points[0], atol=1e-5)
 
 
+def test_dataset_turns_input_and_landmarks_with_the_face(tmp_path):
+    write_images(tmp_path / "gt", 1, 32)
+    points = write_points(tmp_path / "points.npz", ["face_00.png"])[0]
+    dataset = make_dataset(tmp_path / "gt", phase="train", use_rot=True, landmarks=str(tmp_path / "points.npz"))
+    plain = make_dataset(tmp_path / "gt")[0]
+    samples = [dataset[SampleIndex.make(0, 0, position)] for position in range(24)]
+    seen = set()
+    for sample in samples:
+        (turns,) = (k for k in range(4) if torch.equal(sample["gt"], torch.rot90(plain["gt"], k, (1, 2))))
+        assert torch.equal(sample["lq"], torch.rot90(plain["lq"], turns, (1, 2)))
+        assert np.allclose(sample["landmarks"], turn_landmarks(points, 32, turns))
+        seen.add(turns)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_dataset_brings_squares_of_any_size_to_one(tmp_path):
+    write_images(tmp_path / "gt", 1, 48)
+    points = write_points(tmp_path / "points.npz", ["face_00.png"])[0]
+    sample = make_dataset(tmp_path / "gt", any_size=True, landmarks=str(tmp_path / "points.npz"))[0]
+    gt = resize(make_image(0, 48), (32, 32))
+    assert np.array_equal((sample["gt"] * 255).round().permute(1, 2, 0).numpy(), gt)
+    assert np.array_equal((sample["lq"] * 255).round().permute(1, 2, 0).numpy(), resize(gt, (4, 4)))
+    assert np.allclose(sample["landmarks"], (points + 0.5) * 2 / 3 - 0.5)
+    write_images(tmp_path / "wide", 1, 48, 50)
+    with pytest.raises(ValueError, match=r"must be square, got 48x50\. Make square faces: .*--size native --crop CROP"):
+        make_dataset(tmp_path / "wide", any_size=True)[0]
+
+
+def test_dataset_distorts_by_the_drawn_ratio(tmp_path):
+    write_images(tmp_path / "gt", 1, 64)
+    points = np.float32([[[20, 24], [44, 26], [30, 40], [22, 44], [42, 45]]])
+    write_landmarks(tmp_path / "points.npz", Landmarks(("face_00.png",), points))
+    dataset = make_dataset(
+        tmp_path / "gt", phase="train", any_size=True, distort=[0.7, 0.7], landmarks=str(tmp_path / "points.npz")
+    )
+    sample, patch = dataset[0], distortion_patch(points[0], 64, 0.7)
+    assert np.array_equal(
+        (sample["gt"] * 255).round().permute(1, 2, 0).numpy(), cut_patch(make_image(0, 64), patch, 32)
+    )
+    assert np.allclose(sample["landmarks"], cut_patch_landmarks(points[0], patch, 32))
+    assert patch.height < 64
+
+
+def test_dataset_draws_other_ratios_for_other_samples(tmp_path):
+    write_images(tmp_path / "gt", 1, 32)
+    points = np.float32([[[14, 14], [18, 14], [16, 16], [14, 18], [18, 18]]])
+    write_landmarks(tmp_path / "points.npz", Landmarks(("face_00.png",), points))
+    dataset = make_dataset(tmp_path / "gt", phase="train", distort=[0.66, 1.33], landmarks=str(tmp_path / "points.npz"))
+    sizes = [np.ptp(dataset[SampleIndex.make(0, 0, position)]["landmarks"].numpy(), 0) for position in range(8)]
+    assert len({tuple(size) for size in sizes}) > 4
+    assert all(min(size) == pytest.approx(4) and max(size) < 6.5 for size in sizes)  # one side is enlarged
+
+
 def test_dataset_draws_depend_on_seed_epoch_and_position_alone(tmp_path):
     write_images(tmp_path, 2)
     options = {"phase": "train", "use_hflip": True, "zoom": "official"}
@@ -188,6 +242,17 @@ def test_dataset_names_the_nearest_option(tmp_path):
         ({"scale": 0}, ValueError, "scale must be 1 or more, got 0"),
         ({"scale": 5}, ValueError, "gt_size must be a multiple of scale 5, got 32"),
         ({"zoom": "official", "dataroot_lq": "x"}, ValueError, "zoom must be unset with dataroot_lq"),
+        ({"distort": [0.66, 1.33]}, ValueError, "distort must have landmarks, whose extent it keeps"),
+        (
+            {"distort": [1.33, 0.66], "landmarks": "x"},
+            ValueError,
+            r"distort must be \[low, high\] with 0 < low <= high",
+        ),
+        (
+            {"distort": [0.66, 1.33], "landmarks": "x", "dataroot_lq": "x"},
+            ValueError,
+            "distort must be unset with dataroot_lq",
+        ),
     ],
 )
 def test_dataset_rejects_wrong_options(tmp_path, options, error, text):
@@ -229,7 +294,7 @@ def test_dataset_names_a_corrupt_png(tmp_path):
 
 def test_dataset_rejects_faces_of_another_size_at_once(tmp_path):
     write_lmdb(tmp_path / "x.lmdb", 2, 40)
-    text = r"gt image 'face_00' of .* must be 32x32, got 40x40\. Make the faces that size: .*--size 32"
+    text = r"gt image 'face_00' of .* must be 32x32, got 40x40\. Make the faces that size: .*--size 32, or set any_size"
     with pytest.raises(ValueError, match=text):
         make_dataset(tmp_path / "x.lmdb")
 

@@ -6,13 +6,20 @@ from PIL import Image
 
 from facesr_plugin.cards import Reduction
 from facesr_plugin.data.transforms import (
+    Patch,
     ZoomDraw,
+    cut_patch,
+    cut_patch_landmarks,
+    distortion_patch,
+    draw_turns,
     draw_zoom,
     hflip,
     hflip_landmarks,
     make_lq,
     resize,
     resize_landmarks,
+    turn,
+    turn_landmarks,
     zoom,
     zoom_landmarks,
 )
@@ -126,3 +133,55 @@ def test_official_zoom_never_reaches_the_end_of_the_enlarged_image_and_the_corre
 
 def test_draw_zoom_repeats_with_the_same_generator():
     assert draw_zoom(np.random.default_rng(3), (128, 128), "official") == draws("official", 4)[3]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_turn_moves_a_marked_pixel_and_its_landmark_alike(turns):
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[3, 1] = 255
+    (x, y) = turn_landmarks(np.array([[1, 3]], np.float32), 8, turns)[0].astype(int)
+    turned = turn(image, turns)
+    assert turned[y, x].tolist() == [255] * 3
+    assert (x, y) == [(1, 3), (3, 6), (6, 4), (4, 1)][turns]  # a quarter turn takes the left side to the bottom
+
+
+def test_draw_turns_follows_the_published_shares():
+    class Shares:
+        def __init__(self, share):
+            self.random = lambda: share
+
+    shares = (0.0, 0.25, 0.26, 0.5, 0.51, 0.75, 0.76)
+    assert [draw_turns(Shares(share)) for share in shares] == [0, 0, 3, 3, 2, 2, 1]
+
+
+def corners(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([[left, top], [right, bottom]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("points", "ratio", "patch"),
+    [
+        (corners(20, 40.5, 80, 60), 0.7, Patch(0, 15, 100, 70)),  # centred on y 50.25: from 15.25 to 85.25
+        (corners(20, 41.5, 80, 60), 0.697, Patch(0, 15, 100, 70)),  # from 15.9 to 85.6: each border is cut on its own
+        (corners(20, 2, 80, 40), 0.7, Patch(0, 0, 100, 70)),  # would begin above the face
+        (corners(20, 60, 80, 98), 0.7, Patch(0, 30, 100, 70)),  # would end below it
+        (corners(40.5, 20, 60, 80), 1.25, Patch(10, 0, 80, 100)),
+        (corners(2, 20, 40, 80), 1.25, Patch(0, 0, 80, 100)),
+        (corners(60, 20, 98, 80), 1.25, Patch(20, 0, 80, 100)),
+        (corners(20, 10, 80, 90), 0.66, Patch(0, 10, 100, 80)),  # the ratio is limited to 0.8, the landmarks' height
+        (corners(5, 20, 95, 80), 1.33, Patch(5, 0, 90, 100)),  # and to 1 / 0.9, their width
+    ],
+)
+def test_distortion_patch_keeps_the_landmarks_inside_the_face(points, ratio, patch):
+    assert distortion_patch(points, 100, ratio) == patch
+
+
+def test_cut_patch_stretches_the_face_and_its_landmarks_alike():
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[20, 13] = 255
+    patch = Patch(0, 10, 40, 20)
+    stretched = cut_patch(image, patch, 40)
+    assert np.array_equal(stretched, resize(image[10:30], (40, 40)))
+    rows, columns, _ = np.nonzero(stretched > 100)
+    points = cut_patch_landmarks(np.array([[13, 20]], np.float32), patch, 40)
+    assert np.allclose(points[0], [columns.mean(), rows.mean()])
