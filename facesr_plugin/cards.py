@@ -16,7 +16,7 @@ class Upsampling:
     """How the small image is enlarged before the network.
 
     Args:
-        library: Whose kernel: ``pil`` (Pillow on 8-bit images).
+        library: Whose kernel, on 8-bit images: ``pil`` (Pillow) or ``opencv``.
         kernel: ``bicubic`` or ``bilinear``.
     """
 
@@ -149,6 +149,36 @@ CARDS: dict[str, SystemCard] = {
             framing="celeba",
             num_landmarks=0,
             metric_protocol="progressive",
+        ),
+        SystemCard(
+            system="jasrnet",
+            arch="JASRNet",
+            lq_size=16,
+            scale=8,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            reduction=Reduction("bicubic"),
+            upsampling=Upsampling("opencv", "bicubic"),
+            size_multiple=8,
+            output_rounding="round",
+            framing="loose",
+            num_landmarks=68,
+            metric_protocol="jasrnet",
+        ),
+        SystemCard(
+            system="dic",
+            arch="DICNet",
+            lq_size=16,
+            scale=8,
+            mean=(0.509, 0.424, 0.378),
+            std=(1.0, 1.0, 1.0),
+            reduction=Reduction("bicubic"),
+            upsampling=None,
+            size_multiple=8,
+            output_rounding="round",
+            framing="loose",
+            num_landmarks=68,
+            metric_protocol="dic",
         ),
     )
 }

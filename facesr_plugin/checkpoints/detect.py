@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from facesr_plugin.checkpoints import fan, progressive, sparnet, sparnet_discriminator
+from facesr_plugin.checkpoints import fan, jasrnet, progressive, sparnet, sparnet_discriminator
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import list_some
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
@@ -25,6 +25,7 @@ FORMATS: tuple[SystemFormat, ...] = (
     *sparnet_discriminator.FORMATS,
     *progressive.FORMATS,
     *fan.FORMATS,
+    *jasrnet.FORMATS,
 )
 _MAX_INT = 2**16
 _FILLING = ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "fill_", "zero_", "normalize")

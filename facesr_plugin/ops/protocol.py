@@ -7,8 +7,9 @@ from torch import Tensor
 
 from facesr_plugin.cards import SystemCard
 from facesr_plugin.ops.resize import resize_pil
+from facesr_plugin.ops.resize_opencv import enlarge_opencv
 
-UPSAMPLERS = {"pil": resize_pil}
+UPSAMPLERS = {"pil": resize_pil, "opencv": enlarge_opencv}
 
 
 def prepare_input(lq: Tensor, card: SystemCard, size: tuple[int, int] | None = None) -> Tensor:

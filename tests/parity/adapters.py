@@ -1,8 +1,8 @@
 """Which function runs which case: by the JSON's ``network``, else by the beginning of the name."""
 
-from parity import progressive, sparnet
+from parity import jasrnet, progressive, sparnet
 
-SYSTEMS = {"sparnet": sparnet, "progressive": progressive}
+SYSTEMS = {"sparnet": sparnet, "progressive": progressive, "jasrnet": jasrnet}
 
 
 def find_adapter(case):
