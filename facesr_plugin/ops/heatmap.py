@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _SHIFT = 0.25
+_LEAST_PEAK = 0.05
 
 
 def render_gaussian(landmarks: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -21,8 +22,8 @@ def render_gaussian(landmarks: Tensor, size: tuple[int, int], sigma: float) -> T
         sigma: Standard deviation in heatmap pixels.
 
     Returns:
-        ``(N, K, height, width)`` in [0, 1], device and dtype of ``landmarks``; 0 for an unknown point. A point outside
-        leaves the tail of its Gaussian.
+        ``(N, K, height, width)`` in [0, 1], device and dtype of ``landmarks``, in float32 within 1e-7 of exact ones; 0
+        for an unknown point. A point outside leaves the tail of its Gaussian.
 
     Raises:
         ValueError: If ``landmarks`` is not float ``(N, K, 2)`` or ``sigma`` is not positive.
@@ -38,8 +39,8 @@ def render_gaussian(landmarks: Tensor, size: tuple[int, int], sigma: float) -> T
 
 
 def _bell(position: Tensor, length: int, sigma: float) -> Tensor:
-    pixels = torch.arange(length, device=position.device, dtype=position.dtype)
-    return torch.exp((pixels - position.unsqueeze(-1)).square() / (-2 * sigma**2))
+    pixels = torch.arange(length, device=position.device, dtype=torch.float64)
+    return torch.exp((pixels - position.double().unsqueeze(-1)).square() / (-2 * sigma**2)).to(position.dtype)
 
 
 def decode_argmax(heatmaps: Tensor) -> Tensor:
@@ -84,6 +85,28 @@ def decode_subpixel(heatmaps: Tensor) -> Tensor:
     return points + _SHIFT * slope.sign() * inside.all(-1, keepdim=True)
 
 
+def decode_two_peaks(heatmaps: Tensor) -> Tensor:
+    """Return the pixel with the largest value, moved a quarter of a pixel towards the second largest, as DIC does.
+
+    On an axis in which the second largest does not lie beyond, the point moves a quarter of a pixel back. DIC then
+    multiplies by the stride, without half a pixel: its pixel p of the image is p / stride of the heatmaps.
+
+    Args:
+        heatmaps: ``(N, K, H, W)`` of any range, at least 2 pixels.
+
+    Returns:
+        As ``decode_argmax``.
+
+    Raises:
+        ValueError: As ``decode_argmax``.
+    """
+    best, width = _peaks(heatmaps), heatmaps.shape[3]
+    others = heatmaps.flatten(2).scatter(2, best.unsqueeze(2), -torch.inf)
+    second = others.argmax(2)
+    beyond = torch.stack((second % width > best % width, second // width > best // width), -1)
+    return decode_argmax(heatmaps) + _SHIFT * (2 * beyond.to(heatmaps.dtype) - 1)
+
+
 def _peaks(heatmaps: Tensor) -> Tensor:
     if heatmaps.dim() != 4:
         raise ValueError(f"heatmaps must have shape (N, K, H, W), got {tuple(heatmaps.shape)}")
@@ -107,3 +130,22 @@ def scale_to_unit(heatmaps: Tensor, low: Tensor | None = None) -> Tensor:
         low = heatmaps.amin(axes, keepdim=True)
     span = heatmaps.amax(axes, keepdim=True) - low
     return (heatmaps - low) / (span + (span == 0))
+
+
+def merge_heatmaps(heatmaps: Tensor, groups: Tensor) -> Tensor:
+    """Divide each heatmap by its peak, but at least by 0.05, and add up those of each group, as DIC does.
+
+    The gradient goes through the peaks too. Computed in the precision of ``groups``, also under autocast.
+
+    Args:
+        heatmaps: ``(N, K, H, W)`` of any range.
+        groups: ``(G, K)``, 1 where a heatmap belongs to a group, else 0.
+
+    Returns:
+        ``(N, G, H, W)``, dtype of ``groups``.
+    """
+    with torch.autocast(heatmaps.device.type, enabled=False):
+        heatmaps = heatmaps.to(groups.dtype)
+        peaks = heatmaps.amax((2, 3)).clamp(min=_LEAST_PEAK)
+        merged = torch.bmm(groups / peaks.unsqueeze(1), heatmaps.flatten(2))
+    return merged.unflatten(2, heatmaps.shape[2:])

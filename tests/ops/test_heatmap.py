@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from facesr_plugin.ops.heatmap import decode_argmax, decode_subpixel, render_gaussian, scale_to_unit
+from facesr_plugin.ops.heatmap import decode_argmax, decode_subpixel, decode_two_peaks, render_gaussian, scale_to_unit
 
 
 def test_render_gaussian_is_the_formula() -> None:
@@ -16,6 +16,12 @@ def test_render_gaussian_is_the_formula() -> None:
     assert maps.dtype == torch.float64
     assert maps[0, 0, 4, 1].item() == pytest.approx(math.exp(-(2.0**2 + 2.5**2) / (2 * 1.2**2)))
     assert maps[0, 1, 0, 0].item() == 1
+
+
+def test_render_gaussian_is_exact_in_float32() -> None:
+    landmarks = torch.rand(4, 68, 2) * 32
+    exact = render_gaussian(landmarks.double(), (32, 32), sigma=1.0)
+    assert (render_gaussian(landmarks, (32, 32), sigma=1.0) - exact).abs().max().item() < 1e-7
 
 
 def test_render_gaussian_leaves_the_tail_of_a_point_outside_and_nothing_of_an_unknown_one() -> None:
@@ -39,6 +45,21 @@ def test_render_gaussian_refuses_other_landmarks(landmarks: torch.Tensor) -> Non
 def test_render_gaussian_refuses_a_sigma_that_is_not_positive(sigma: float) -> None:
     with pytest.raises(ValueError, match="sigma must be positive, got"):
         render_gaussian(torch.zeros(1, 1, 2), (4, 4), sigma)
+
+
+@pytest.mark.parametrize(
+    ("second", "decoded"),
+    [
+        ((5, 4), (3.25, 2.25)),
+        ((3, 4), (2.75, 2.25)),  # on the same column: back
+        ((5, 2), (3.25, 1.75)),
+        ((1, 0), (2.75, 1.75)),
+    ],
+)
+def test_decode_two_peaks_moves_towards_the_second_largest(second: tuple, decoded: tuple) -> None:
+    maps = torch.zeros(1, 2, 6, 8) - 3
+    maps[0, 0, 2, 3], maps[0, 0, second[1], second[0]] = -1, -2
+    assert decode_two_peaks(maps)[0, 0].tolist() == list(decoded)
 
 
 def test_decode_argmax_is_the_inverse_of_render_gaussian() -> None:
