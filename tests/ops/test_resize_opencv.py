@@ -29,15 +29,8 @@ def test_enlarge_opencv_gives_opencvs_bytes(small, size):
     image = noise(*small, 3)
     found = enlarge_opencv(to_tensor(image), size, "bicubic")[0].permute(1, 2, 0).numpy()
     off = np.abs(found.astype(int) - opencv(image, size))
-    # values half-way between two levels; OpenCV without vector code has 11-bit weights, a level off in 5 of 100
     assert off.max() <= 1
-    assert off.mean() < 0.06
-
-
-def test_enlarge_opencv_gives_every_byte_of_a_smooth_picture():
-    image = cv2.GaussianBlur(noise(16, 16, 3), (0, 0), 2)
-    found = enlarge_opencv(to_tensor(image), (128, 128), "bicubic")
-    assert np.array_equal(found[0].permute(1, 2, 0), opencv(image, (128, 128)))
+    assert off.mean() < 5e-5  # values half-way between two levels; without antialiasing or with a = -0.5 most differ
 
 
 def test_input_of_jasrnet_is_rounded_to_bytes_before_the_network():
