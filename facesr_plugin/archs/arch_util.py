@@ -1,4 +1,4 @@
-"""Convolution layers that networks share: SPARNet's two, and the progressive generator and critic.
+"""Convolution layers that networks share: SPARNet's two, the progressive generator and critic, and DIC's.
 
 Source: the released code of *Learning Spatial Attention for Face Super-Resolution* (TIP 2021) and of *Progressive Face
 Super-Resolution via Attention to Facial Landmark* (BMVC 2019). What differs: layers work in place on nothing but what
@@ -9,7 +9,7 @@ be copied and pickled at any time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -83,6 +83,18 @@ def check_int(name: str, value: int, least: int) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_image(name: str, image: Tensor, multiple: int) -> None:
+    """Refuse anything but a batch of RGB images whose sides are multiples of ``multiple``.
+
+    Raises:
+        ValueError: If ``image`` has another shape.
+    """
+    if image.dim() != 4 or image.shape[1] != 3:
+        raise ValueError(f"{name} must have shape (N, 3, H, W), got {tuple(image.shape)}")
+    if any(side == 0 or side % multiple for side in image.shape[2:]):
+        raise ValueError(f"{name} must have sides that are multiples of {multiple}, got {tuple(image.shape[2:])}")
 
 
 class LayerStyle(NamedTuple):
@@ -215,6 +227,32 @@ class EqualConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight_orig * self.scale, self.bias if add_bias else None, padding=1)
 
 
+class JoinedConv2d(nn.Conv2d):
+    """1x1 convolution of feature maps side by side, as a sum over them: they are not copied into one tensor.
+
+    Args:
+        part_ch: Channels of each map.
+        out_ch: Channels out.
+        num_parts: Number of maps.
+    """
+
+    def __init__(self, part_ch: int, out_ch: int, *, num_parts: int) -> None:
+        super().__init__(num_parts * part_ch, out_ch, 1)
+        self.part_ch = part_ch
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Map ``num_parts`` maps ``(N, part_ch, H, W)`` to ``(N, out_ch, H, W)``."""
+        result = self.convolve_part(0, parts[0])
+        for index, part in enumerate(parts[1:], 1):
+            result = result + self.convolve_part(index, part)
+        return result
+
+    def convolve_part(self, index: int, part: Tensor) -> Tensor:
+        """Return what one map adds to the result; the first one brings the bias."""
+        weight = self.weight.narrow(1, index * self.part_ch, self.part_ch)
+        return F.conv2d(part, weight, self.bias if index == 0 else None)
+
+
 def conv_leaky_relu(conv: ScaledConv2d | EqualConv2d, x: Tensor, negative_slope: float = 0.2) -> Tensor:
     """Convolve and apply LeakyReLU, in one pass over the result where a compiled operator is there."""
     if choose_backend(x) != "torch":
@@ -272,13 +310,13 @@ class _Recomputing:
             layer.recomputing = recomputing
 
 
-def run_checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+def run_checkpointed(block: nn.Module, *inputs: Tensor) -> Tensor:
     """Run a block without keeping its features; the backward computes them again, with the same result.
 
     The block must have no BatchNorm (the second forward would move its statistics again), and no other forward of it
     in train mode may come before the backward.
     """
-    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _Recomputing(block)))
+    return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _Recomputing(block)))
 
 
 @torch.no_grad()

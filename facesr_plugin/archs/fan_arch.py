@@ -11,19 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.archs.arch_util import check_image, check_int
 from facesr_plugin.registry import ARCH_REGISTRY
 
 _SLOPE = 0.01
 _DEPTH = 4
 _TEACHER_CH = 256
-
-
-def _check_image(image: Tensor, multiple: int) -> None:
-    if image.dim() != 4 or image.shape[1] != 3:
-        raise ValueError(f"image must have shape (N, 3, H, W), got {tuple(image.shape)}")
-    if any(side == 0 or side % multiple for side in image.shape[2:]):
-        raise ValueError(f"image must have sides that are multiples of {multiple}, got {tuple(image.shape[2:])}")
 
 
 @ARCH_REGISTRY.register()
@@ -58,7 +51,7 @@ class CompressedFAN(nn.Module):
         Raises:
             ValueError: If ``image`` has another shape.
         """
-        _check_image(image, multiple=1)
+        check_image("image", image, multiple=1)
         feat = self.head(image)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             feat = F.leaky_relu(norm(conv(feat)), _SLOPE)
@@ -170,7 +163,7 @@ class TeacherFAN(nn.Module):
         Raises:
             ValueError: If ``image`` has another shape.
         """
-        _check_image(image, multiple=64)
+        check_image("image", image, multiple=64)
         feat = F.relu(self.head_norm(self.head(image)))
         feat = self.block3(self.block2(F.avg_pool2d(self.block1(feat), 2)))
         heatmaps = []

@@ -124,3 +124,37 @@ _FLIPS = {
         [(range(114, 134), range(134, 154)), (range(154, 174), range(174, 194))],
     ),
 }
+
+_GROUPS = {  # left eye, right eye, nose, mouth, silhouette: half-open ranges
+    5: (((0, 1),), ((1, 2),), ((2, 3),), ((3, 4),), ((4, 5),)),  # here each point is a group
+    68: (((36, 42),), ((42, 48),), ((27, 36),), ((48, 68),), ((0, 27),)),
+    194: (((134, 153), (174, 193)), ((114, 133), (154, 173)), ((41, 57),), ((58, 113),), ((0, 40),)),
+}
+
+
+def group_matrix(num_points: int, whole_contours: bool = False) -> np.ndarray:
+    """Return which points make up the five groups that DIC attends to.
+
+    Groups are the left and the right eye, as seen in the picture, nose, mouth and silhouette. With 68 points the brows
+    belong to the silhouette, with 194 to the eyes; of 5 points each is a group of its own.
+
+    Args:
+        num_points: 5, 68 or 194.
+        whole_contours: With 194 points, include the last point of every contour, which the released table leaves out.
+
+    Returns:
+        ``(5, num_points)`` float32: 1 for a point of the group, else 0.
+
+    Raises:
+        ValueError: If there is no table for this number of points, or ``whole_contours`` changes nothing for it.
+    """
+    if num_points not in _GROUPS:
+        known = ", ".join(str(number) for number in _GROUPS)
+        raise ValueError(f"num_landmarks must be one of {known} to be merged into groups, got {num_points}")
+    if whole_contours and num_points != 194:
+        raise ValueError(f"whole_contours must be false unless num_landmarks is 194, got it with {num_points}")
+    matrix = np.zeros((5, num_points), np.float32)
+    for row, ranges in zip(matrix, _GROUPS[num_points], strict=True):
+        for first, end in ranges:
+            row[first : end + whole_contours] = 1
+    return matrix
