@@ -1,0 +1,85 @@
+"""Measure landmark files against the true landmarks: NME, AUC, failure rate, and the cumulative curves as a picture.
+
+python scripts/measure_landmarks.py truth.npz jasrnet=found.json [other=more.npz ...] --out ced.png
+
+The files are those of ``facesr prepare landmarks``, with one face per image; faces are joined by the names of their
+images, and every file must have the faces of the truth. Boxes, visible points and image sizes are the truth's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from facesr_plugin.data.annotations import Landmarks, read_landmarks
+from facesr_plugin.metrics.landmark_metric import (
+    calculate_landmark_auc,
+    calculate_landmark_failure_rate,
+    ced_curve,
+    landmark_errors,
+)
+from facesr_plugin.utils.imageio import write_png
+from facesr_plugin.utils.plot import ced_figure
+
+_THRESHOLDS = 1001
+
+
+class Measured(NamedTuple):
+    """``errors`` (N) of the faces, and of them AUC and failure rate at the limit, as fractions."""
+
+    errors: np.ndarray
+    auc: float
+    failure_rate: float
+
+
+def measure(found: Landmarks, truth: Landmarks, normaliser: str, limit: float) -> Measured:
+    """Compare the faces of ``truth`` with those of the same names.
+
+    Raises:
+        ValueError: If ``found`` lacks a face or has other points, or the normaliser needs what there is not.
+    """
+    rows, wanted = found.rows_by_key(), truth.rows_by_key()
+    missing = [key for key in wanted if key not in rows]
+    if missing:
+        raise ValueError(f"found landmarks must have every face of the truth, {len(missing)} lack: {missing[0]}")
+    chosen = list(wanted.values())
+    known = {"visible": truth.visible, "boxes": truth.boxes, "image_size": truth.image_size}
+    faces = {
+        "points": found.points[[rows[key] for key in wanted]],
+        "reference": truth.points[chosen],
+        "normaliser": normaliser,
+        **{name: value[chosen] for name, value in known.items() if value is not None},
+    }
+    auc, failures = (
+        metric(**faces, limit=limit) for metric in (calculate_landmark_auc, calculate_landmark_failure_rate)
+    )
+    return Measured(landmark_errors(**faces), auc, failures)
+
+
+def main() -> None:
+    """Print the table and write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("truth", type=Path, help="landmark file of the truth")
+    parser.add_argument("found", nargs="+", metavar="NAME=FILE", help="landmark files to measure")
+    parser.add_argument("--normaliser", default="inter_ocular", help="(default: inter_ocular)")
+    parser.add_argument("--limit", type=float, default=0.08, help="of AUC, failures and picture (default: 0.08)")
+    parser.add_argument("--out", type=Path, help="picture of the cumulative curves")
+    args = parser.parse_args()
+    truth, curves = read_landmarks(args.truth), {}
+    thresholds = np.linspace(0, args.limit, _THRESHOLDS)
+    print(f"{'':24}{'NME':>9}{'AUC':>9}{'failures':>10}")
+    for entry in args.found:
+        name, _, path = entry.rpartition("=")
+        name = name or Path(path).stem
+        errors, auc, failures = measure(read_landmarks(path), truth, args.normaliser, args.limit)
+        print(f"{name:24}{errors.mean():9.2%}{auc:9.2%}{failures:10.2%}")
+        curves[f"{name} (NME {errors.mean():.1%})"] = ced_curve(errors, thresholds)
+    if args.out:
+        write_png(args.out, ced_figure(thresholds, curves, f"NME, {args.normaliser}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+import sys
+
+import numpy as np
+import pytest
+
+from facesr_plugin.utils.plot import ced_figure
+
+THRESHOLDS = np.linspace(0, 0.1, 50)
+
+
+def test_ced_figure_draws_each_curve() -> None:
+    low, high = THRESHOLDS, np.ones(50)
+    one, both = ced_figure(THRESHOLDS, {"a": low}), ced_figure(THRESHOLDS, {"a": low, "b": high})
+    assert one.shape == both.shape == (504, 720, 3)
+    assert one.dtype == np.uint8
+    coloured = [int((np.ptp(picture.astype(int), axis=-1) > 60).sum()) for picture in (one, both)]
+    assert 500 < coloured[0] < coloured[1]
+
+
+@pytest.mark.parametrize("curves", [{}, {"a": np.zeros(3)}])
+def test_ced_figure_needs_curves_of_one_length(curves: dict) -> None:
+    with pytest.raises(ValueError, match=r"curves must have the shape \(50,\) of the thresholds, at least one, got"):
+        ced_figure(THRESHOLDS, curves)
+
+
+def test_ced_figure_names_the_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(ImportError, match="figures of curves need matplotlib: pip install matplotlib"):
+        ced_figure(THRESHOLDS, {"a": THRESHOLDS})
