@@ -106,7 +106,8 @@ def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterato
             yield from _check_section_type(section, registries["loss"], f"train.{key}")
             yield from _check_weights(section, f"train.{key}")
     for name, metric in (_section(options, "val").get("metrics") or {}).items():
-        yield from _check_section_type(metric, registries["metric"], f"val.metrics.{name}")
+        if metric is not None:  # left out
+            yield from _check_section_type(metric, registries["metric"], f"val.metrics.{name}")
 
 
 def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str]:

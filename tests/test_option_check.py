@@ -93,3 +93,9 @@ def test_attention_figures_need_tensorboard_and_a_training() -> None:
     options["val"]["attention"] = {"num": 2}
     with pytest.raises(ValueError, match="val has no option 'attention'"):
         check(options, is_train=False)
+
+
+def test_metric_may_be_left_out() -> None:
+    options = load_option_file(shipped_options()["fan_distill"])
+    options["val"]["metrics"]["nme"] = None
+    check(options)

@@ -58,8 +58,7 @@ class AttentionLog:
                 model.test()
             figure = self._draw(model.get_current_visuals(), maps)
             tb_logger.add_image(f"{folder}/{Path(data['lq_path'][0]).stem}", figure, current_iter, dataformats="HWC")
-            for name in ("lq", "gt", "output"):  # as BasicSR's validation does: a later batch may have no gt
-                vars(model).pop(name, None)
+            model.forget_batch()
 
     def _draw(self, visuals: dict[str, Tensor], maps: dict[str, Tensor]) -> np.ndarray:
         images = {name: _to_cell(image) for name, image in visuals.items()}

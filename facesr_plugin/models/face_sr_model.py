@@ -8,7 +8,6 @@ iteration, atomic checkpoints that describe themselves, and exact resume.
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,11 +17,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import ARCH_REGISTRY as ALL_NETWORKS
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -32,12 +29,11 @@ from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.models.attention_log import AttentionLog
+from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks
+from facesr_plugin.models.validation import Result, validate
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
-from facesr_plugin.registry import ARCH_REGISTRY
-from facesr_plugin.utils.option_file import check_keys, nearest
+from facesr_plugin.utils.option_file import check_keys
 from facesr_plugin.utils.resume import POSITION
-
-OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 class FaceSRModel(SRModel):
@@ -69,7 +65,7 @@ class FaceSRModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         opt = deepcopy(opt)  # BasicSR pops `type` out of the sections it reads
-        _check_networks(opt)
+        check_networks(opt)
         self.card = get_card(self.system)
         self.best_metric_results: dict[str, dict] = {}
         self._losses: dict[str, Tensor] = {}
@@ -117,13 +113,7 @@ class FaceSRModel(SRModel):
         self.ema_decay = train_opt.get("ema_decay") or 0
         if self.ema_decay > 0:
             self._init_ema()
-        self.criteria = {
-            key.removesuffix("_opt"): _build_loss(section, f"train.{key}").to(self.device)
-            for key, section in train_opt.items()
-            if key.endswith("_opt") and section
-        }
-        if not self.criteria:
-            raise ValueError("train must have at least one loss section such as pixel_opt, got none")
+        self.criteria = {name: loss.to(self.device) for name, loss in build_criteria(train_opt).items()}
         self.setup_optimizers()
         self.setup_schedulers()
 
@@ -140,14 +130,7 @@ class FaceSRModel(SRModel):
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
-        if optim_type not in OPTIMIZERS:
-            raise ValueError(f"optimizer type must be one of {', '.join(OPTIMIZERS)}, got {optim_type!r}")
-        if "betas" in settings:
-            settings["betas"] = tuple(map(float, settings["betas"]))  # torch refuses a 0 beside a 0.99
-        try:
-            return OPTIMIZERS[optim_type](params, lr, **settings)
-        except TypeError as error:
-            raise ValueError(f"optimizer {optim_type}: {error}") from error
+        return build_optimizer(optim_type, params, lr, **settings)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network to the run's device and wrap it; distributed runs work on the CPU as well."""
@@ -163,10 +146,12 @@ class FaceSRModel(SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, except for a plain test, ``gt``; RGB in [0, 1].
 
-        A batch with ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
+        ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` are kept if the batch has them, else None. A batch with
+        ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
         """
-        batch = {name: data[name].to(self.device, non_blocking=True) for name in ("lq", "gt") if name in data}
-        gt = batch.get("gt")
+        names = [name for name in ("lq", "gt", "landmarks") if name in data]
+        batch = {name: data[name].to(self.device, non_blocking=True) for name in names}
+        gt, self.landmarks = batch.get("gt"), batch.get("landmarks")
         if "degradation_seed" in data:
             batch["lq"] = self._degrade(gt, data["degradation_seed"])
         size = None if gt is None or self.card.upsampling is None else tuple(gt.shape[-2:])
@@ -289,12 +274,25 @@ class FaceSRModel(SRModel):
         self.output = self.predict(net)
         net.train(training)
 
+    def current_results(self) -> dict[str, Result]:
+        """What ``test`` made of the batch, by name; the main result's is empty."""
+        return {"": Result(self.output)}
+
+    def forget_batch(self) -> None:
+        """Drop the batch and its result: memory, and the next batch may have no ``gt``."""
+        for name in {*self.batch_fields, "gt", "output"}:
+            vars(self).pop(name, None)
+
     def get_current_visuals(self) -> dict[str, Tensor]:
         """Images in [0, 1] as BasicSR expects them; ``result`` is already rounded as the card says."""
         visuals = {"lq": denormalise(self.lq, self.card).cpu(), "result": quantise(self.output, self.card).cpu() / 255}
         if hasattr(self, "gt"):
             visuals["gt"] = denormalise(self.gt, self.card).cpu()
         return visuals
+
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Measure a data set; see ``validate``."""
+        validate(self, dataloader, current_iter, tb_logger, save_img)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Validate on rank 0; a state saved in this iteration is written again, with the best metric of now."""
@@ -376,23 +374,3 @@ class FaceSRModel(SRModel):
         training_state.restore_position(run, self.opt["world_size"])
         self.best_metric_results = run["best_metrics"]
         self.load_system_state(run["system_state"])
-
-
-def _check_networks(opt: dict[str, Any]) -> None:
-    """Refuse unknown networks, and arguments that ours do not take, before anything is built."""
-    for where in (key for key in opt if key.startswith("network_")):
-        kind = (opt[where] or {}).get("type")
-        if kind not in ALL_NETWORKS:
-            raise ValueError(
-                f"{where}.type must be a registered network, got {kind!r}{nearest(kind, ALL_NETWORKS.keys())}"
-            )
-        if kind in ARCH_REGISTRY:
-            check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)
-
-
-def _build_loss(section: dict[str, Any], where: str) -> nn.Module:
-    """Build a registered loss; a misspelt or missing argument is a ValueError that names the section."""
-    try:
-        return build_loss(section)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error

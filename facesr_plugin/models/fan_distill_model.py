@@ -7,21 +7,18 @@ validation measures the landmarks; without a teacher the targets are Gaussians a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from basicsr.archs import build_network
-from basicsr.metrics import calculate_metric
 from torch import Tensor
-from tqdm import tqdm
 
 from facesr_plugin.models.face_sr_model import FaceSRModel
+from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.heatmap import decode_subpixel, render_gaussian
+from facesr_plugin.ops.protocol import normalise
 from facesr_plugin.registry import MODEL_REGISTRY
-from facesr_plugin.utils.imageio import write_png
-from facesr_plugin.utils.visualize import draw_points
 
 _TEACHER = "network_teacher"
 _TEACHER_SCALE = 4  # its heatmaps have a quarter of its input's side
@@ -98,44 +95,10 @@ class FANDistillModel(FaceSRModel):
 
     # Validation and test
 
-    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Measure the landmarks of all faces together; ``save_img`` writes each face with its points.
-
-        Raises:
-            ValueError: If the faces have another number of landmarks than the network.
-        """
-        name, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
-        found, reference, sizes = [], [], []
-        for data in tqdm(dataloader, unit="face", disable=None if self.opt["val"].get("pbar") else True):
-            self.feed_data(data)
-            self.test()
-            points = decode_subpixel(self.output).float().cpu()
-            found.append(points)
-            reference.append(data["landmarks"])
-            sizes += [tuple(self.lq.shape[-2:])] * len(points)
-            if save_img:
-                self._draw(points, data["lq_path"], name, current_iter)
-        if not metrics:
-            return
-        measured = {
-            "points": torch.cat(found).numpy(),
-            "reference": torch.cat(reference).numpy(),
-            "image_size": sizes,
-        }
-        self.metric_results = {metric: calculate_metric(measured, section) for metric, section in metrics.items()}
-        self._initialize_best_metric_results(name)
-        for metric, value in self.metric_results.items():
-            self._update_best_metric_result(name, metric, value, current_iter)
-        self._log_validation_metric_values(current_iter, name, tb_logger)
-
-    def _draw(self, points: Tensor, paths: list[str], dataset: str, current_iter: int | str) -> None:
-        """Write pictures under BasicSR's names."""
-        folder = Path(self.opt["path"]["visualization"])
-        suffix = current_iter if self.is_train else self.opt["val"].get("suffix") or self.opt["name"]
-        faces = self.lq.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for face, marks, path in zip(faces, points.numpy(), paths, strict=True):
-            stem = Path(path).stem
-            write_png(folder / (stem if self.is_train else dataset) / f"{stem}_{suffix}.png", draw_points(face, marks))
+    def current_results(self) -> dict[str, Result]:
+        """The faces, as they came, with the points that the heatmaps show."""
+        faces = normalise(self.lq, self.card)
+        return {"": Result(faces, decode_subpixel(self.output).float(), restored=False)}
 
 
 def _check_source_of_targets(opt: dict[str, Any]) -> None:
