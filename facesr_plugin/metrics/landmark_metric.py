@@ -6,7 +6,11 @@ The error of a face is the mean distance of its visible points from the referenc
 - ``inter_pupil``: between the centres of the eyes (all layouts);
 - ``box``: sqrt(width * height) of the given box, else of the box about the visible points of the reference;
 - ``diagonal``: sqrt(width^2 + height^2) of the same box;
-- ``image``: sqrt(width * height) of the image.
+- ``image``: sqrt(width * height) of the image;
+- ``width``: of the box about the visible points of the reference;
+- ``dic_eye_outer_width``, ``dic_eye_dist``, ``dic_inter_ocular`` (68 points): as DIC's evaluation has them, which
+  counts from 1 and so takes points beside the corners of the eyes, the first two along x alone. ``inter_ocular`` and
+  ``inter_pupil`` are what they were meant to be.
 
 49 and 51 points are iBUG's 68 without jaw and, of 49, without the inner mouth corners. JASRNet's protocol is
 ``inter_ocular`` for 49, 51 and 68 points, ``box`` for 19 and 194. The area under the curve is exact; the released code
@@ -23,6 +27,8 @@ import numpy as np
 from facesr_plugin.registry import METRIC_REGISTRY
 
 _OUTER_EYE_CORNERS = {49: ([19], [28]), 51: ([19], [28]), 68: ([36], [45]), 98: ([60], [72])}
+_DIC_CORNERS = {68: ([37], [46])}  # of an index that counts from 0: beside the corners
+_DIC_EYES = {68: ([37, 40], [43, 46])}
 _EYES = {  # points whose mean is the centre of an eye
     5: ([0], [1]),
     19: ([7], [10]),
@@ -41,13 +47,31 @@ def calculate_nme(points: np.ndarray, reference: np.ndarray, *, normaliser: str 
     Args:
         points: Found, ``(N, K, 2)`` (x, y).
         reference: True, same shape and frame; NaN for a point that is not known.
-        normaliser: ``inter_ocular``, ``inter_pupil``, ``box``, ``diagonal`` or ``image``.
+        normaliser: See the top of the file.
         **more: ``visible``, ``boxes``, ``image_size`` of ``landmark_errors``; others are ignored.
 
     Raises:
         ValueError: See ``landmark_errors``.
     """
     return float(_errors(points, reference, normaliser, more).mean())
+
+
+@METRIC_REGISTRY.register()
+def calculate_nrmse(points: np.ndarray, reference: np.ndarray, *, normaliser: str = "width", **more: Any) -> float:
+    """Return the mean over faces of the root mean square distance of the points, normalised, as a fraction.
+
+    DIC's evaluation has it with ``width``, ``dic_eye_outer_width`` and ``dic_eye_dist``.
+
+    Args:
+        points: As in ``calculate_nme``.
+        reference: As in ``calculate_nme``.
+        normaliser: See the top of the file.
+        **more: As in ``calculate_nme``.
+
+    Raises:
+        ValueError: See ``landmark_errors``.
+    """
+    return float(_errors(points, reference, normaliser, more, root_mean_square=True).mean())
 
 
 @METRIC_REGISTRY.register()
@@ -108,16 +132,18 @@ def landmark_errors(
     visible: np.ndarray | None = None,
     boxes: np.ndarray | None = None,
     image_size: np.ndarray | None = None,
+    root_mean_square: bool = False,
 ) -> np.ndarray:
     """Return the normalised error of each face, ``(N)`` float64.
 
     Args:
         points: Found, ``(N, K, 2)`` (x, y).
         reference: True, same shape and frame; NaN for a point that is not known.
-        normaliser: ``inter_ocular``, ``inter_pupil``, ``box``, ``diagonal`` or ``image``.
+        normaliser: See the top of the file.
         visible: ``(N, K)`` bool; other points do not count, nor do unknown ones. All by default.
         boxes: ``(N, 4)`` x1 y1 x2 y2 in the same frame.
         image_size: ``(N, 2)`` height and width.
+        root_mean_square: Of the distances of a face, take the root mean square instead of the mean.
 
     Raises:
         ValueError: If shapes do not fit, there is no face, a face has no visible point, the normaliser is unknown,
@@ -135,6 +161,8 @@ def landmark_errors(
     if lengths.shape != (len(points),) or not (lengths > 0).all():
         raise ValueError(f"normaliser {normaliser} must be one positive length per face. Check the reference.")
     distances = np.linalg.norm(np.where(seen[..., None], points - reference, 0), axis=-1)
+    if root_mean_square:
+        return np.sqrt((distances**2).sum(1) / seen.sum(1)) / lengths
     return distances.sum(1) / seen.sum(1) / lengths
 
 
@@ -157,9 +185,11 @@ def ced_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.sort(errors), thresholds, side="left") / len(errors)
 
 
-def _errors(points: np.ndarray, reference: np.ndarray, normaliser: str, more: dict[str, Any]) -> np.ndarray:
+def _errors(
+    points: np.ndarray, reference: np.ndarray, normaliser: str, more: dict[str, Any], **options: bool
+) -> np.ndarray:
     known = {name: more[name] for name in ("visible", "boxes", "image_size") if name in more}
-    return landmark_errors(points, reference, normaliser=normaliser, **known)
+    return landmark_errors(points, reference, normaliser=normaliser, **known, **options)
 
 
 def _find_visible(reference: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
@@ -176,17 +206,29 @@ def _find_visible(reference: np.ndarray, visible: np.ndarray | None) -> np.ndarr
 
 
 def _inter_ocular(reference: _Reference) -> np.ndarray:
-    return _distance(reference, _OUTER_EYE_CORNERS, "inter_ocular", "both outer eye corners")
+    return _norms(_between(reference, _OUTER_EYE_CORNERS, "inter_ocular", "both outer eye corners"))
 
 
 def _inter_pupil(reference: _Reference) -> np.ndarray:
-    return _distance(reference, _EYES, "inter_pupil", "all points of both eyes")
+    return _norms(_between(reference, _EYES, "inter_pupil", "all points of both eyes"))
 
 
-def _distance(
+def _dic_eye_outer_width(reference: _Reference) -> np.ndarray:
+    return _between(reference, _DIC_CORNERS, "dic_eye_outer_width", "two points of the eyes")[:, 0]
+
+
+def _dic_eye_dist(reference: _Reference) -> np.ndarray:
+    return _between(reference, _DIC_EYES, "dic_eye_dist", "four points of the eyes")[:, 0]
+
+
+def _dic_inter_ocular(reference: _Reference) -> np.ndarray:
+    return _norms(_between(reference, _DIC_CORNERS, "dic_inter_ocular", "two points of the eyes"))
+
+
+def _between(
     reference: _Reference, table: dict[int, tuple[Sequence[int], Sequence[int]]], name: str, needed: str
 ) -> np.ndarray:
-    """Distance between the means of two groups of points."""
+    """From the mean of a group of points to that of another, ``(N, 2)``."""
     count = reference.points.shape[1]
     if count not in table:
         known = ", ".join(map(str, table))
@@ -195,7 +237,15 @@ def _distance(
     hidden = np.flatnonzero(~reference.visible[:, left + right].all(1))
     if len(hidden):
         raise ValueError(f"{name} needs {needed}, which are not visible in face {hidden[0]}. Use box.")
-    return np.linalg.norm(reference.points[:, left].mean(1) - reference.points[:, right].mean(1), axis=-1)
+    return reference.points[:, right].mean(1) - reference.points[:, left].mean(1)
+
+
+def _norms(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def _width(reference: _Reference) -> np.ndarray:
+    return _box_sides(reference._replace(boxes=None))[:, 0]
 
 
 def _box(reference: _Reference) -> np.ndarray:
@@ -228,6 +278,10 @@ _LENGTHS: dict[str, Callable[[_Reference], np.ndarray]] = {
     "box": _box,
     "diagonal": _diagonal,
     "image": _image,
+    "width": _width,
+    "dic_eye_outer_width": _dic_eye_outer_width,
+    "dic_eye_dist": _dic_eye_dist,
+    "dic_inter_ocular": _dic_inter_ocular,
 }
 
 

@@ -1,7 +1,7 @@
-"""Luma of RGB images in the two forms that the published tables use.
+"""Luma of RGB images in the forms that the published tables use.
 
-Both are the ITU-R BT.601 studio-range form Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255. SPARNet's tables
-cut the fraction off before they measure; BasicSR keeps it.
+All are the ITU-R BT.601 studio-range form Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255. SPARNet's tables cut the
+fraction off before they measure, DIC's round to the nearest integer; BasicSR keeps it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ def luma_truncated(image: np.ndarray) -> np.ndarray:
         TypeError: If ``image`` is not uint8.
         ValueError: If the last dimension is not 3.
     """
+    return _luma_of_bytes(image).astype(np.uint8)
+
+
+def luma_rounded(image: np.ndarray) -> np.ndarray:
+    """Return Y rounded to a byte, as DIC's tables measure; arguments and errors as for ``luma_truncated``."""
+    return np.rint(_luma_of_bytes(image)).astype(np.uint8)
+
+
+def _luma_of_bytes(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
         raise TypeError(f"image must be uint8, got {image.dtype}. Quantise it with the system's own rounding first.")
-    return luma(image).astype(np.uint8)
+    return luma(image)

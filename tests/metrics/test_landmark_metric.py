@@ -5,6 +5,7 @@ from facesr_plugin.metrics.landmark_metric import (
     calculate_landmark_auc,
     calculate_landmark_failure_rate,
     calculate_nme,
+    calculate_nrmse,
     ced_curve,
     landmark_errors,
 )
@@ -162,3 +163,29 @@ def test_landmark_errors_tell_what_is_wrong(arguments, text):
 def test_limits_are_positive(metric):
     with pytest.raises(ValueError, match="limit must be positive, got 0"):
         metric(square(), square(), normaliser="box", limit=0)
+
+
+def test_nrmse_is_the_root_of_the_mean_square() -> None:
+    reference = square()
+    points = reference.copy()
+    points[0, :17] += [3, 4]  # a quarter of the points is off by 5
+    assert calculate_nrmse(points, reference, normaliser="width") == pytest.approx(2.5 / 30)
+    assert calculate_nme(points, reference, normaliser="width") == pytest.approx(1.25 / 30)
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "length"),
+    [("dic_eye_outer_width", 40), ("dic_eye_dist", 32), ("dic_inter_ocular", 50), ("inter_ocular", 20)],
+)
+def test_nrmse_has_the_published_normalisers_beside_the_intended_ones(normaliser: str, length: float) -> None:
+    reference = square()
+    reference[0, 45] = 20, 0  # outer corner of the right eye
+    reference[0, 46] = 40, 30  # its neighbour
+    reference[0, 43], reference[0, 37], reference[0, 40] = (30, 7), (0, 0), (6, 2)
+    error = calculate_nrmse(reference + [0, 4], reference, normaliser=normaliser)
+    assert error == pytest.approx(4 / length)
+
+
+def test_nrmse_refuses_the_published_normalisers_for_other_points() -> None:
+    with pytest.raises(ValueError, match="dic_eye_dist needs four points of the eyes, known of 68 points, got 194"):
+        calculate_nrmse(square(194), square(194), normaliser="dic_eye_dist")
