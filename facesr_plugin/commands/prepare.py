@@ -57,17 +57,28 @@ def _add_faces(kinds: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = kinds.add_parser("faces", help="images to LMDB", description=_FACES, formatter_class=raw)
     _add_paths(parser)
-    parser.add_argument("--size", type=positive_int, default=128, metavar="S", help="side in pixels (default: 128)")
+    parser.add_argument(
+        "--size",
+        type=_side_or_native,
+        default=128,
+        metavar="S|native",
+        help="side in pixels; native: what each face has, for data sets with any_size: true (default: 128)",
+    )
     parser.add_argument(
         "--crop",
         default="none",
-        metavar="none|center|celeba178|box:MARGIN",
+        metavar="none|center|celeba178|dic|box:MARGIN",
         help="none: the images are square faces; center: largest centred square; celeba178: centred 178x178 of "
-        "CelebA's aligned images; box:MARGIN: square about each face of --landmarks, its longer side enlarged by "
-        "MARGIN (such as 0.3) at each end (default: none)",
+        "CelebA's aligned images; dic: the boxes of --landmarks as they are, from DIC's annotations; box:MARGIN: "
+        "square about each face of --landmarks, its longer side enlarged by MARGIN (such as 0.3) at each end "
+        "(default: none)",
     )
     parser.add_argument("--kernel", choices=["bicubic", "bilinear"], default="bicubic", help="(default: bicubic)")
     parser.set_defaults(func=run_faces)
+
+
+def _side_or_native(text: str) -> int | None:
+    return None if text == "native" else positive_int(text)
 
 
 def _add_ffhq(kinds: Any) -> None:

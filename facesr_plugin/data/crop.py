@@ -2,7 +2,8 @@
 
 ``none`` takes square images as they are; ``center`` the largest centred square; ``celeba178`` the centred 178 x 178
 square of CelebA's aligned images; ``box:MARGIN`` a square about the face's box or points, whose side is the box's
-longer side enlarged by MARGIN at each end (beyond its border the image is mirrored).
+longer side enlarged by MARGIN at each end (beyond its border the image is mirrored). ``dic`` is the box itself, as DIC
+slices it: columns x1 to x2 - 1, rows y1 to y2 - 1; such boxes are square, of whole pixels and inside their image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from facesr_plugin.data.transforms import resize, resize_landmarks
 
-CROPS = ("none", "center", "celeba178", "box:MARGIN")
+CROPS = ("none", "center", "celeba178", "dic", "box:MARGIN")
 _CELEBA_SIDE = 178
 _LARGEST_BOX = 4  # times the image's longer side: farther out is a mistake in the annotation
 
@@ -23,7 +24,7 @@ class Crop(NamedTuple):
     """How to cut.
 
     Args:
-        kind: ``none``, ``center``, ``celeba178`` or ``box``.
+        kind: ``none``, ``center``, ``celeba178``, ``dic`` or ``box``.
         margin: Of ``box``, as a part of its longer side.
     """
 
@@ -40,13 +41,13 @@ class Window(NamedTuple):
 
 
 def parse_crop(text: str) -> Crop:
-    """Parse ``none``, ``center``, ``celeba178`` or ``box:MARGIN`` (such as ``box:0.3``).
+    """Parse ``none``, ``center``, ``celeba178``, ``dic`` or ``box:MARGIN`` (such as ``box:0.3``).
 
     Raises:
         ValueError: If the text is none of these, or MARGIN is not a number from 0 to 5.
     """
     kind, colon, margin = text.partition(":")
-    if kind in ("none", "center", "celeba178") and not colon:
+    if kind in ("none", "center", "celeba178", "dic") and not colon:
         return Crop(kind)
     if kind == "box" and colon:
         try:
@@ -65,7 +66,7 @@ def find_window(size: tuple[int, int], crop: Crop, box: np.ndarray | None) -> Wi
     Args:
         size: ``(height, width)`` of the image.
         crop: How.
-        box: x1 y1 x2 y2 in pixels, pixel centres at integers; for ``box`` only.
+        box: x1 y1 x2 y2 in pixels, pixel centres at integers; for ``box`` and ``dic`` only.
 
     Raises:
         ValueError: If the image or its box is not fit for this crop.
@@ -111,7 +112,21 @@ def _around_box(size: tuple[int, int], crop: Crop, box: np.ndarray | None) -> Wi
     return Window(left, top, side)
 
 
-_WINDOWS = {"none": _whole, "center": _center, "celeba178": _celeba, "box": _around_box}
+def _box_itself(size: tuple[int, int], _crop: Crop, box: np.ndarray | None) -> Window:
+    height, width = size
+    if box is None:
+        raise ValueError("image has no landmarks with a box, which the crop dic needs")
+    x1, y1, x2, y2 = (float(value) for value in box)
+    inside = x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
+    if not inside or x2 - x1 < 1 or x2 - x1 != y2 - y1 or not (x1.is_integer() and y1.is_integer()):
+        raise ValueError(
+            f"box must be square, of whole pixels and inside the image of {width} x {height} pixels for dic, got "
+            f"{[x1, y1, x2, y2]}. Choose --crop box:MARGIN."
+        )
+    return Window(int(x1), int(y1), int(x2 - x1))
+
+
+_WINDOWS = {"dic": _box_itself, "none": _whole, "center": _center, "celeba178": _celeba, "box": _around_box}
 
 
 def cut(image: np.ndarray, window: Window, size: int, kernel: str) -> np.ndarray:

@@ -31,24 +31,29 @@ class FaceRecipe:
     """What a face of the LMDB is made by.
 
     Args:
-        size: Side of the face in pixels, 16 to 4096.
-        crop: ``none``, ``center``, ``celeba178`` or ``box:MARGIN``.
+        size: Side of the face in pixels, 16 to 4096; None keeps the side that each one has.
+        crop: One of ``crop.CROPS``.
         kernel: Of Pillow's resize, ``bicubic`` or ``bilinear``.
 
     Raises:
         ValueError: If a value is not one of these.
     """
 
-    size: int = 128
+    size: int | None = 128
     crop: str = "none"
     kernel: str = "bicubic"
 
     def __post_init__(self) -> None:
         parse_crop(self.crop)
-        if not _SMALLEST <= self.size <= _LARGEST:
-            raise ValueError(f"size must be from {_SMALLEST} to {_LARGEST}, got {self.size}")
+        if self.size is not None:
+            _check_side("size", self.size)
         if self.kernel not in ("bicubic", "bilinear"):
             raise ValueError(f"kernel must be bicubic or bilinear, got {self.kernel!r}")
+
+
+def _check_side(name: str, side: int) -> None:
+    if not _SMALLEST <= side <= _LARGEST:
+        raise ValueError(f"{name} must be from {_SMALLEST} to {_LARGEST}, got {side}")
 
 
 class Report(NamedTuple):
@@ -106,8 +111,10 @@ def prepare_faces(
         OSError: If an input is missing or the disk is full.
         ValueError: If an input, a list or a landmark file is wrong, or no image can be used.
     """
-    if parse_crop(recipe.crop).kind == "box" and landmarks is None:
-        raise ValueError("crop box:MARGIN needs --landmarks with the faces' points or boxes")
+    needed = {"box": "crop box:MARGIN needs --landmarks with the faces' points or boxes"}
+    needed["dic"] = "crop dic needs --landmarks with the faces' boxes"
+    if landmarks is None and (kind := parse_crop(recipe.crop).kind) in needed:
+        raise ValueError(needed[kind])
     job = Job(
         functools.partial(_make_faces, recipe=recipe),
         {"format": 1, "size": recipe.size, "crop": recipe.crop, "kernel": recipe.kernel},
@@ -230,10 +237,12 @@ def _make_face(task: Task, recipe: FaceRecipe, crop: Crop) -> Outcome:
     try:
         image = decode_rgb(read_item(task.item), task.item.name)
         window = find_window(image.shape[:2], crop, task.box)
+        size = window.side if recipe.size is None else recipe.size
+        _check_side("side of the face", size)
     except ValueError as error:
         return Outcome(task.item, (), str(error))
-    face = cut(image, window, recipe.size, recipe.kernel)
-    points = None if task.points is None else cut_landmarks(task.points, window, recipe.size)
+    face = cut(image, window, size, recipe.kernel)
+    points = None if task.points is None else cut_landmarks(task.points, window, size)
     return Outcome(task.item, (encode_face(face, points),))
 
 

@@ -19,6 +19,15 @@ def test_prepare_faces_ends_with_0(tmp_path, capsys):
     assert len(LmdbReader(out).keys) == 3
 
 
+def test_prepare_faces_keeps_the_size_of_faces(tmp_path):
+    write_images(tmp_path / "in", 1, 40)
+    out = tmp_path / "x.lmdb"
+    assert (
+        main(["prepare", "faces", str(tmp_path / "in"), "--out", str(out), "--size", "native", "--workers", "0"]) == 0
+    )
+    assert LmdbReader(out).entries[0].shape == (40, 40, 3)
+
+
 def test_prepare_faces_ends_with_1_when_images_were_left_out(tmp_path, capsys):
     write_images(tmp_path / "in", 2)
     os.truncate(tmp_path / "in/face_01.png", 99)

@@ -6,7 +6,7 @@ from facesr_plugin.data.crop import Crop, Window, cut, cut_landmarks, find_windo
 from helpers.faces import make_image
 
 
-@pytest.mark.parametrize("text", ["none", "center", "celeba178", "box:0.25"])
+@pytest.mark.parametrize("text", ["none", "center", "celeba178", "dic", "box:0.25"])
 def test_parse_crop_reads_every_form(text):
     assert parse_crop(text) == Crop(*({"box:0.25": ("box", 0.25)}.get(text, (text,))))
 
@@ -37,9 +37,22 @@ def test_find_window_surrounds_a_box_with_its_margin():
     assert np.allclose(points, 57.5, atol=1.01)  # the middle of 116 pixels
 
 
+def test_find_window_slices_the_box_of_dic():
+    window = find_window((218, 178), Crop("dic"), np.array([24, 50, 154, 180], np.float32))
+    assert window == Window(24, 50, 130)
+    assert find_window((130, 130), Crop("dic"), np.array([0, 0, 130, 130])) == Window(0, 0, 130)
+
+
+@pytest.mark.parametrize("box", [(24, 50, 154, 181), (24.5, 50, 154.5, 180), (60, 50, 190, 180), (24, 50, 24, 50)])
+def test_find_window_refuses_boxes_that_dic_cannot_slice(box):
+    with pytest.raises(ValueError, match=r"box must be square, of whole pixels and inside the image of 178 x 218"):
+        find_window((218, 178), Crop("dic"), np.array(box, np.float32))
+
+
 @pytest.mark.parametrize(
     ("size", "crop", "box", "text"),
     [
+        ((40, 40), Crop("dic"), None, "image has no landmarks with a box"),
         ((40, 30), Crop("none"), None, "image must be square, got 30 x 40 pixels. Choose a --crop"),
         ((170, 218), Crop("celeba178"), None, "at least 178 x 178 for celeba178, got 218 x 170"),
         ((40, 40), Crop("box", 0.1), None, "image has no landmarks"),

@@ -156,6 +156,23 @@ def test_prepare_faces_needs_points_for_boxes(tmp_path):
     write_images(tmp_path / "in", 1)
     with pytest.raises(ValueError, match="crop box:MARGIN needs --landmarks"):
         prepare(tmp_path / "in", tmp_path / "x.lmdb", crop="box:0.1")
+    with pytest.raises(ValueError, match="crop dic needs --landmarks with the faces' boxes"):
+        prepare(tmp_path / "in", tmp_path / "x.lmdb", crop="dic")
+
+
+def test_prepare_faces_slices_dics_boxes_and_keeps_their_sides(tmp_path):
+    names = write_images(tmp_path / "in", 4, 60, 80)
+    boxes = np.array([(10, 5, 50, 45), (3, 7, 27, 31), (30, 30, 70, 70), (5, 5, 15, 15)], np.float32)
+    points = np.tile(np.float32([20, 21]), (4, 5, 1))
+    points[2:] = boxes[2:, None, :2]
+    write_landmarks(tmp_path / "points.npz", Landmarks(tuple(names), points, boxes=boxes))
+    (report,) = prepare(tmp_path / "in", tmp_path / "x.lmdb", size=None, crop="dic", landmarks=tmp_path / "points.npz")
+    assert [name for name, _ in report.skipped] == ["face_02.png", "face_03.png"]
+    assert report.skipped[1][1] == "side of the face must be from 16 to 4096, got 10"
+    reader = LmdbReader(tmp_path / "x.lmdb")
+    assert [entry.shape for entry in reader.entries] == [(40, 40, 3), (24, 24, 3)]
+    assert np.array_equal(decode_rgb(reader.get("face_01"), "face_01"), make_image(1, 60, 80)[7:31, 3:27])
+    assert np.allclose(read_landmarks(tmp_path / "x.lmdb/landmarks.npz").points[:, 0], [(10, 16), (17, 14)])
 
 
 @pytest.mark.parametrize(("size", "crop"), [(8, "none"), (5000, "none"), (128, "celeba")])
