@@ -6,7 +6,7 @@ the sections of this package's models; option files of other models are left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -22,7 +22,7 @@ _LOGGER = ("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb")
 _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
-            "save_checkpoint_freq", "loss_weight")  # fmt: skip
+            "save_checkpoint_freq", "loss_weight", "clip_grad_value")  # fmt: skip
 _LOSS_WEIGHTS = {"FacialAttentionLoss": "compressed_fan", "FaceHeatmapLoss": "compressed_fan"}
 
 
@@ -43,6 +43,7 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
         problems = [
             *_check_top(options, is_train),
             *_check_sections(options, is_train),
+            *_check_known(options, is_train, MODEL_REGISTRY.get(model).more_keys),
             *_check_types(options, registries),
         ]
         if is_train and isinstance(options.get("train"), dict):
@@ -69,10 +70,6 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     for section in ("datasets", "path", "network_g", "train", "val", "logger"):
         if section in options and not isinstance(options[section], dict):
             yield f"{section} must be a section of keys, got {options[section]!r}"
-    yield from _unknown(_section(options, "val"), (*_VAL, "attention") if is_train else _VAL, "val")
-    yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
-    own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
-    yield from _unknown(_section(options, "path"), [*_PATH, *own], "path")
     if not is_train:
         return
     if isinstance(options.get("datasets"), dict) and "train" not in options["datasets"]:
@@ -84,6 +81,14 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     for section, keys in wanted.items():
         given = _section(options, section)
         yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
+
+
+def _check_known(options: dict[str, Any], is_train: bool, more: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    val = (*_VAL, *(["attention"] if is_train else []), *more.get("val", ()))
+    yield from _unknown(_section(options, "val"), val, "val")
+    yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
+    own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
+    yield from _unknown(_section(options, "path"), [*_PATH, *own, *more.get("path", ())], "path")
 
 
 def _check_attention(options: dict[str, Any]) -> Iterator[str]:

@@ -43,10 +43,11 @@ class FaceSRModel(SRModel):
         opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``,
             ``scheduler`` (none: constant learning rate), ``accumulate`` (compute gradients in that many equal parts of
             the batch, one after the other: less memory; the same gradients but for BatchNorm and spectral norm, whose
-            statistics and vectors move once in each part; default 1),
-            ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by
-            rounding; default false) and one ``<name>_opt`` section per loss. ``val.attention`` (``num``, ``blocks``)
-            writes attention figures of the first validation images to TensorBoard.
+            statistics and vectors move once in each part; default 1), ``clip_grad_value`` (cut the generator's
+            gradients to that magnitude; default 0: leave them), ``channels_last`` (memory order of the convolutions:
+            1.4 times faster on a CPU, results differ by rounding; default false) and one ``<name>_opt`` section per
+            loss. ``val.attention`` (``num``, ``blocks``) writes attention figures of the first validation images to
+            TensorBoard.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
@@ -58,8 +59,10 @@ class FaceSRModel(SRModel):
 
     system: ClassVar[str] = ""
     train_keys: ClassVar[frozenset[str]] = frozenset(
-        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "channels_last", "optim_g", "scheduler"}
-    )
+        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "optim_g",
+         "scheduler"}
+    )  # fmt: skip
+    more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})  # of the sections val and path
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
     call: Mapping[str, Any] = MappingProxyType({})
 
@@ -110,6 +113,9 @@ class FaceSRModel(SRModel):
         train_opt = self.opt["train"]
         self.accumulate = train_opt.get("accumulate", 1)
         check_int("train.accumulate", self.accumulate, least=1)
+        self.clip_grad_value = train_opt.get("clip_grad_value") or 0
+        if self.clip_grad_value < 0:
+            raise ValueError(f"train.clip_grad_value must be 0 (off) or more, got {self.clip_grad_value}")
         self.ema_decay = train_opt.get("ema_decay") or 0
         if self.ema_decay > 0:
             self._init_ema()
@@ -188,6 +194,8 @@ class FaceSRModel(SRModel):
         self.optimizer_g.zero_grad(set_to_none=True)
         logged = self.backward(self.net_g, losses, "l_g_", self.batch_fields)
         self.output = torch.cat(outputs)
+        if self.clip_grad_value > 0:
+            nn.utils.clip_grad_value_(self.net_g.parameters(), self.clip_grad_value)
         return logged
 
     def update_generator(self) -> None:

@@ -160,6 +160,21 @@ def test_betas_of_the_optimiser_may_be_whole_numbers(tmp_path: Path) -> None:
     assert model.optimizer_g.defaults["betas"] == (0.0, 0.99)
 
 
+@pytest.mark.parametrize(("limit", "largest"), [(0, 1.0), (1e-5, 1e-5)])
+def test_gradients_are_clipped_by_value(tmp_path: Path, limit: float, largest: float) -> None:
+    models = [build_model(model_options(tmp_path, clip_grad_value=value, ema_decay=0)) for value in (0, limit)]
+    models[1].net_g.load_state_dict(models[0].net_g.state_dict())
+    for model in models:
+        step(model, 1)
+    for free, clipped in zip(models[0].net_g.parameters(), models[1].net_g.parameters(), strict=True):
+        assert torch.equal(clipped.grad, free.grad.clamp(-largest, largest))
+
+
+def test_negative_limit_of_gradients_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train.clip_grad_value must be 0 \(off\) or more, got -1"):
+        build_model(model_options(tmp_path, clip_grad_value=-1))
+
+
 def test_training_without_a_loss_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one loss section"):
         build_model(model_options(tmp_path, pixel_opt=None))
