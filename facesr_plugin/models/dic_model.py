@@ -1,0 +1,197 @@
+"""DIC (CVPR 2020): recovery and landmark branch in turns, a pixel and a heatmap term in every step.
+
+Source: the authors' training program. What differs: heatmaps are made on the device, from landmarks that went through
+the augmentation with the image; the iteration that releases the hourglass is an option that must be said; what is known
+to explode is refused, and a loss that is no number ends the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.models.dic_heatmaps import check_sigma, find_landmarks, make_targets
+from facesr_plugin.models.face_sr_model import FaceSRModel
+from facesr_plugin.models.validation import Result
+from facesr_plugin.registry import MODEL_REGISTRY
+
+RECIPE = (
+    "Pretrain the hourglass (options/dic_hourglass.yml) and name its file in path.pretrain_hourglass, or learn all at "
+    "once with network_g.init_type: torch and train.hourglass_freeze_iter: 0."
+)
+_HUGE = 1e3  # the published terms begin near 1
+
+
+@MODEL_REGISTRY.register()
+class DICModel(FaceSRModel):
+    """L = sum over steps t of pixel(sr_t, gt) + align(heatmaps_t, targets), with the other terms on the last sr alone.
+
+    A batch has ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` unless ``align_opt`` is left out.
+
+    Args:
+        opt: BasicSR's options, of which ``train`` as ``FaceSRModel``, and ``pixel_opt`` (required), ``align_opt``,
+            ``sigma`` of the Gaussians in heatmap pixels (default 1) and ``hourglass_freeze_iter``: iterations in which
+            the hourglass keeps its weights (required; -1: all of them). ``path.pretrain_hourglass`` is a file of a
+            FeedbackHourglass, which a run that continues does not read again. ``val.steps`` measures every step.
+
+    Attributes:
+        steps: Images and heatmaps of every step, where something needs them; else None.
+
+    Raises:
+        ValueError: As ``FaceSRModel``; if an option is missing or wrong, or the hourglass would explode or never learn.
+    """
+
+    system: ClassVar[str] = "dic"
+    more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"val": ("steps",), "path": ("pretrain_hourglass",)}
+    )
+    train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.steps = None
+        if opt["is_train"]:
+            for problem in self.find_problems(opt):
+                raise ValueError(problem)
+            opt = {**opt, "find_unused_parameters": True}  # of the hourglass while it is frozen
+        super().__init__(opt)
+
+    @classmethod
+    def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
+        """Report missing terms and landmarks, wrong sizes, and an hourglass that would explode or never learn."""
+        train = options["train"]
+        if not train.get("pixel_opt"):
+            yield "train.pixel_opt must be a section, the loss of every step's image, got none"
+        try:
+            check_sigma(train)
+            check_int("train.hourglass_freeze_iter", train.get("hourglass_freeze_iter"), least=-1)
+        except (TypeError, ValueError) as error:
+            yield str(error)
+        else:
+            yield from _find_hourglass_problems(options)
+        if train.get("align_opt"):
+            yield from _find_landmark_problems(options)
+
+    def init_training_settings(self) -> None:
+        """Take the weights of the hourglass, then as the base; ``align_opt`` becomes ``self.align``."""
+        path = self.opt["path"]
+        if path.get("pretrain_hourglass") and not path.get("resume_state"):
+            self.load_network(self._hourglass, path["pretrain_hourglass"], param_key="params_ema")
+        super().init_training_settings()
+        self.sigma = self.opt["train"].get("sigma", 1.0)
+        self.pixel = self.criteria.pop("pixel")
+        self.align = self.criteria.pop("align", None)
+        if self.align is not None:
+            self.batch_fields = (*self.batch_fields, "landmarks")
+
+    @property
+    def _hourglass(self) -> nn.Module:
+        return self.get_bare_model(self.net_g).hourglass
+
+    # One iteration
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One iteration; the hourglass learns in those after ``hourglass_freeze_iter``."""
+        freeze = self.opt["train"]["hourglass_freeze_iter"]
+        self._let_hourglass_learn(0 <= freeze < current_iter)
+        super().optimize_parameters(current_iter)
+
+    def _let_hourglass_learn(self, learns: bool) -> None:
+        hourglass = self._hourglass
+        if next(hourglass.parameters()).requires_grad != learns:
+            hourglass.requires_grad_(learns)
+
+    def predict(self, net: nn.Module) -> Tensor:
+        """Restore; all steps are kept in ``self.steps`` where losses, landmarks or ``val.steps`` need them."""
+        wanted = net.training or self.landmarks is not None or self._shows_steps
+        self.steps = net(self.lq, every_step=True) if wanted else None
+        return self.steps.sr[-1] if wanted else net(self.lq)
+
+    def generator_gradients(self) -> dict[str, Tensor]:
+        """As the base; the graph of the steps ends with it."""
+        losses = super().generator_gradients()
+        self.steps = None
+        return losses
+
+    def generator_losses(self) -> dict[str, Tensor]:
+        """The terms over all steps, then those of the last image."""
+        terms = {"pixel": sum(self.pixel(sr, self.gt) for sr in self.pixel_images(self.steps.sr))}
+        if self.align is not None:
+            targets = make_targets(self.landmarks, self.gt, self.steps.heatmaps[-1], self.sigma)
+            terms["align"] = sum(self.align(heatmaps, targets) for heatmaps in self.steps.heatmaps)
+        return {**terms, **super().generator_losses()}
+
+    def pixel_images(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The images of the steps that the pixel term adds up: all."""
+        return images
+
+    def get_current_log(self) -> dict[str, float]:
+        """The losses of the last iteration.
+
+        Raises:
+            ValueError: If one of them is no number: the run cannot recover.
+        """
+        log = super().get_current_log()
+        for name, value in log.items():
+            if not math.isfinite(value):
+                raise ValueError(f"losses must be finite, got {name} {value}: the training has exploded. {RECIPE}")
+            if abs(value) > _HUGE:
+                get_root_logger().warning(f"{name} is {value:.3g}: the training is about to explode. {RECIPE}")
+        return log
+
+    # Validation and test
+
+    @property
+    def _shows_steps(self) -> bool:
+        return bool((self.opt.get("val") or {}).get("steps"))
+
+    def current_results(self) -> dict[str, Result]:
+        """The last image, with its landmarks if the data set has some; with ``val.steps`` also ``step1`` and so on."""
+        if self.steps is None:
+            return super().current_results()
+        found = [Result(sr, find_landmarks(heatmaps, sr)) for sr, heatmaps in zip(*self.steps, strict=True)]
+        steps = {f"step{step}": result for step, result in enumerate(found, 1)} if self._shows_steps else {}
+        return {"": found[-1], **steps}
+
+    def forget_batch(self) -> None:
+        """As the base, with what the steps gave."""
+        super().forget_batch()
+        self.steps = None
+
+
+def _find_hourglass_problems(options: dict[str, Any]) -> Iterator[str]:
+    path, freeze = options.get("path") or {}, options["train"]["hourglass_freeze_iter"]
+    starts = [path.get(name) for name in ("pretrain_hourglass", "pretrain_network_g")]
+    if path.get("resume_state"):
+        return
+    if all(starts):
+        yield (
+            "path.pretrain_hourglass must be empty with path.pretrain_network_g, whose file has an hourglass, got "
+            f"{starts[0]!r}"
+        )
+    if any(starts):
+        return
+    if (options.get("network_g") or {}).get("init_type") == "kaiming":
+        yield (
+            "path.pretrain_hourglass must name a file with network_g.init_type: kaiming, got none: heatmaps of 1e12 in "
+            f"step 4. {RECIPE}"
+        )
+    elif freeze != 0:
+        yield (
+            "train.hourglass_freeze_iter must be 0 without weights of the hourglass, which would stay untrained, "
+            f"got {freeze}. {RECIPE}"
+        )
+
+
+def _find_landmark_problems(options: dict[str, Any]) -> Iterator[str]:
+    section = (options.get("datasets") or {}).get("train") or {}
+    if section.get("type") == "FaceSRDataset" and not section.get("landmarks"):
+        yield (
+            "datasets.train.landmarks must name the landmark file of the faces for train.align_opt, got none. "
+            "`facesr prepare faces --landmarks` writes landmarks.npz into the LMDB."
+        )
