@@ -22,9 +22,15 @@ TOLERANCES = {
     # the same to 6e-7 on the references' torch, 2e-3 and 4e-4 apart on torch 2.1 or without oneDNN
     "gradient.train": Limit(5e-3),
     "gradient.train.norm": Limit(1e-3),
+    # A pre-activation of 1e-8 that changes its sign moves some gradients in float32 by 1.7e-3; float64 agrees to 1e-5
+    "dic.gradient": Limit(2e-5),
+    "dic.gradient.small": Limit(1e-3),
+    "dic.gradient.float32": Limit(5e-3),
+    "dic.gradient.float32.small": Limit(2e-2),
     "exact": Limit(0.0, relative=False),
     "data": Limit(0.0, relative=False),
     "metric": Limit(1e-6, relative=False),
+    "dic.data": Limit(1e-7),  # float64 there and here, stored as float32
     "loss.objective": Limit(1e-5),
     "loss.gradient": Limit(1e-5),
     # scores are sums that nearly cancel: one of 0.2 has the rounding of one of 4 (1e-6)
@@ -42,6 +48,10 @@ TOLERANCES = {
     "degradation.kernel": Limit(1e-6, relative=False),
     "align.matrix": Limit(1e-6, relative=False),
     "align.image": Limit(1, relative=False),  # sums in another order, then truncated
+    "jasrnet.targets": Limit(1e-6, relative=False),
+    "jasrnet.points": Limit(2e-3, relative=False),  # pixels
+    "jasrnet.score": Limit(1e-6, relative=False),
+    "jasrnet.loss": Limit(1e-5),
     # Adam's first steps are sign-like: small gradients amplify rounding from step to step
     "train_step.loss.1": Limit(1e-5),
     "train_step.loss.2": Limit(1e-3),
