@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import check_int, choose, run_checkpointed
+from facesr_plugin.archs.arch_util import check_image, check_int, choose, run_checkpointed
 from facesr_plugin.registry import ARCH_REGISTRY
 
 STRIDE = 8
@@ -181,7 +181,8 @@ class JASRNet(nn.Module):
         Raises:
             ValueError: If ``lq`` has another shape or ``heads`` is unknown.
         """
-        _check(lq, heads)
+        check_image("lq", lq, multiple=STRIDE)
+        choose("heads", heads, HEADS)
         first = self.head(self.shift_in(lq))
         feat = self._encode(first)
         if heads == "landmarks":
@@ -211,11 +212,3 @@ class JASRNet(nn.Module):
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         return run_checkpointed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
-
-
-def _check(lq: Tensor, heads: str) -> None:
-    if lq.dim() != 4 or lq.shape[1] != 3:
-        raise ValueError(f"lq must have shape (N, 3, H, W), got {tuple(lq.shape)}")
-    if any(side == 0 or side % STRIDE for side in lq.shape[2:]):
-        raise ValueError(f"lq must have sides that are multiples of {STRIDE}, got {tuple(lq.shape[2:])}")
-    choose("heads", heads, HEADS)

@@ -1,6 +1,7 @@
 """Families of JASRNet's reference cases."""
 
+from parity.jasrnet_heatmaps import decoder, losses, targets
 from parity.jasrnet_networks import network
 
 FAMILIES_BY_NETWORK = {}
-FAMILIES_BY_PREFIX = {"arch_": network}
+FAMILIES_BY_PREFIX = {"arch_": network, "heatmap_": targets, "decode_": decoder, "losses_": losses}
