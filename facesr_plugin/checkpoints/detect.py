@@ -1,4 +1,4 @@
-"""Which network a state dict belongs to, whether all of it fits, and conversion from and to official key names.
+"""Which network a state dict belongs to, whether all of it fits, and conversion from and to key names of others.
 
 A system joins by adding its ``FORMATS`` to the tuple below.
 """
@@ -13,11 +13,20 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from facesr_plugin.checkpoints import fan, jasrnet, progressive, sparnet, sparnet_discriminator
+from facesr_plugin.checkpoints import (
+    dic,
+    dic_discriminators,
+    dic_hourglass,
+    fan,
+    jasrnet,
+    progressive,
+    sparnet,
+    sparnet_discriminator,
+)
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import list_some
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
-from facesr_plugin.checkpoints.system_format import SystemFormat
+from facesr_plugin.checkpoints.system_format import OFFICIAL, OURS, SystemFormat
 from facesr_plugin.registry import ARCH_REGISTRY
 
 FORMATS: tuple[SystemFormat, ...] = (
@@ -26,6 +35,9 @@ FORMATS: tuple[SystemFormat, ...] = (
     *progressive.FORMATS,
     *fan.FORMATS,
     *jasrnet.FORMATS,
+    *dic.FORMATS,
+    *dic_hourglass.FORMATS,
+    *dic_discriminators.FORMATS,
 )
 _MAX_INT = 2**16
 _FILLING = ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "fill_", "zero_", "normalize")
@@ -40,62 +52,73 @@ class Converted(NamedTuple):
 
 
 class Identified(NamedTuple):
-    """The format whose key names a state dict has, and whether they are the official ones (else ours)."""
+    """The format whose key names a state dict has, and whose names they are: ``facesr`` or those of a dialect."""
 
     format: SystemFormat
-    official: bool
+    dialect: str
 
 
-def from_official(system: str, state_dict: Mapping[str, Tensor], args: Mapping[str, Any] | None = None) -> Converted:
-    """Convert an official state dict; the inverse of ``to_official``.
+def from_official(
+    system: str, state_dict: Mapping[str, Tensor], args: Mapping[str, Any] | None = None, dialect: str = OFFICIAL
+) -> Converted:
+    """Convert a state dict of the official release; the inverse of ``to_official``.
 
     Args:
         system: Name of the system's card.
         state_dict: Official keys, spectral norm in either of torch's forms.
         args: Constructor arguments that keys and shapes do not show, where they are not the published ones.
+        dialect: Whose key names they are, if not the official release's.
 
     Returns:
         The network, with the keys in its own order; the tensors are those of ``state_dict``, not copies.
 
     Raises:
-        ValueError: If ``system`` is unknown.
+        ValueError: If ``system`` or ``dialect`` is unknown.
         UnsupportedCheckpointError: If keys or shapes are not those of a network of ``system``; says which.
     """
     state_dict = to_legacy_names(state_dict)
-    form = identify(state_dict, system, official=True).format
-    renamed = form.keys.to_ours(state_dict)
+    form = identify(state_dict, system, dialect).format
+    renamed = form.dialect(dialect).keys.to_ours(state_dict)
     merged = _infer(form, renamed) | dict(args or {})
     return Converted(form.arch, merged, check_weights(form, merged, renamed))
 
 
-def to_official(system: str, state_dict: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Convert weights with our key names to the official names and their order.
+def to_official(
+    system: str, state_dict: Mapping[str, Tensor], args: Mapping[str, Any], dialect: str = OFFICIAL
+) -> dict[str, Tensor]:
+    """Convert weights with our key names to the official names and their order, or to those of another dialect.
 
     Raises:
-        ValueError: If ``system`` is unknown.
+        ValueError: If ``system`` is unknown, or the network has no such dialect.
         UnsupportedCheckpointError: If the weights are not those of the system's network with ``args``.
     """
-    form = identify(state_dict, system, official=False).format
-    return form.keys.to_official(check_weights(form, args, state_dict))
+    form = identify(state_dict, system, OURS).format
+    return form.dialect(dialect).keys.to_official(check_weights(form, args, state_dict))
 
 
-def identify(state_dict: Mapping[str, Any], system: str | None = None, official: bool | None = None) -> Identified:
+def identify(state_dict: Mapping[str, Any], system: str | None = None, dialect: str | None = None) -> Identified:
     """Find the format of a state dict from its keys; without ``system`` also from the formats' claims.
 
     Args:
         state_dict: The weights.
         system: Only this system; all known ones by default.
-        official: Only official names (True) or ours (False); both by default.
+        dialect: Only these key names, ``facesr`` for ours; all by default.
 
     Raises:
-        ValueError: If ``system`` is unknown.
+        ValueError: If ``system`` or ``dialect`` is unknown.
         UnsupportedCheckpointError: If no format fits all keys; names the nearest one and the keys that do not fit, or
             the system that the file belongs to.
     """
     if system is not None:
         formats_of(system)
-    namings = (True, False) if official is None else (official,)
-    misfits = {Identified(form, naming): _misfits(form, naming, state_dict) for form in FORMATS for naming in namings}
+    candidates = [Identified(form, name) for form in FORMATS for name in (*form.dialects, OURS)]
+    misfits = {
+        candidate: candidate.format.misfits(candidate.dialect, state_dict)
+        for candidate in candidates
+        if dialect in (None, candidate.dialect)
+    }
+    if not misfits:
+        raise ValueError(f"no network has key names of {dialect!r}")
     fitting = [candidate for candidate, wrong in misfits.items() if not wrong]
     if not fitting or not state_dict:
         raise UnsupportedCheckpointError(_explain(state_dict, misfits))
@@ -148,19 +171,14 @@ def check_weights(form: SystemFormat, args: Mapping[str, Any], state_dict: Mappi
     return {key: state_dict[key] for key in expected}
 
 
-def _misfits(form: SystemFormat, official: bool, state_dict: Mapping[str, Any]) -> list[str]:
-    return form.keys.official_misfits(state_dict) if official else form.keys.our_misfits(state_dict)
-
-
 def _explain(state_dict: Mapping[str, Any], misfits: dict[Identified, list[str]]) -> str:
     nearest = min(misfits, key=lambda candidate: len(misfits[candidate]))
     wrong = misfits[nearest]
     if len(wrong) == len(state_dict):
         return f"the keys belong to no known system: {list_some(wrong) or 'none'}. Known systems: {_known_systems()}"
-    naming = "official" if nearest.official else "our"
     return (
-        f"{len(wrong)} of {len(state_dict)} keys fit no known system; nearest is {nearest.format.system} with {naming} "
-        f"key names, not fitting: {list_some(wrong)}. Known systems: {_known_systems()}"
+        f"{len(wrong)} of {len(state_dict)} keys fit no known system; nearest is {nearest.format.system} with "
+        f"{nearest.dialect} key names, not fitting: {list_some(wrong)}. Known systems: {_known_systems()}"
     )
 
 

@@ -1,93 +1,144 @@
-"""DIC and DICGAN: official key names of the generator and of the landmark networks (spec section 6)."""
+"""Generator of DIC and DICGAN: key names, official and of mmagic, and constructor arguments (spec section 6).
+
+Official files of DIC have the weights below ``state_dict``, those of DICGAN two networks, ``netG`` and ``netD``. mmagic
+has all below ``state_dict``, with the prefixes ``generator.`` and ``discriminator.``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from facesr_plugin.checkpoints.dic_hourglass import MMAGIC, SYSTEM, feedback_args, feedback_rules
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, nest
+from facesr_plugin.checkpoints.progressive import width_of
+from facesr_plugin.checkpoints.sparnet import count_blocks
+from facesr_plugin.checkpoints.system_format import Dialect, SystemFormat
 
 _ACTIVATED = (Rule("conv", "0"), Rule("act", "1"))
-_PLAIN_RESIDUAL = (
-    Rule("conv1", "conv_block.0"),
-    Rule("conv2", "conv_block.2"),
-    Rule("conv3", "conv_block.3"),
-    Rule("shortcut", "skip_layer"),
-)
-_NORM_RESIDUAL = (
-    Rule("conv1", "conv_block.0"),
-    Rule("norm1", "conv_block.1"),
-    Rule("conv2", "conv_block.3"),
-    Rule("norm2", "conv_block.4"),
-    Rule("conv3", "conv_block.6"),
-    Rule("norm3", "conv_block.7"),
-    Rule("shortcut.{j}", "skip_layer.{j}"),
-)
-_LEVELS = (
-    Rule("side.{i-1}", "res{i}_1", (0, "-i", 0)),
-    Rule("down.{i-1}", "res{i}_2", (0, "-i", 1)),
-    Rule("bottom", "res_center", (1,)),
-    Rule("up.{i-1}", "res{i}_3", (2, "i")),
-)
-_BLOCK = nest(
-    (
-        Rule("compress", "compress_in"),
-        Rule("projections.up.{i}", "upBlocks.{i}"),
-        Rule("projections.down.{i}", "downBlocks.{i}"),
-        Rule("projections.join_small.{i}", "uptranBlocks.{i}"),
-        Rule("projections.join_large.{i}", "downtranBlocks.{i}"),
-        Rule("projections.join_out", "compress_out"),
+
+
+class _Names(NamedTuple):
+    """What dialects of the generator call differently."""
+
+    head: str
+    compress: str
+    up: str
+    down: str
+    join_small: str
+    join_large: str
+    join_out: str
+    fusion_head: str
+    fusion_blocks: str
+    tail_up: str
+    tail: str
+    hourglass: str
+
+
+_NAMES = {
+    "official": _Names(
+        head="conv_in",
+        compress="compress_in",
+        up="upBlocks",
+        down="downBlocks",
+        join_small="uptranBlocks",
+        join_large="downtranBlocks",
+        join_out="compress_out",
+        fusion_head="conv_in",
+        fusion_blocks="resnet",
+        tail_up="out",
+        tail="conv_out.0",
+        hourglass="HG",
     ),
-    _ACTIVATED,
-)
-_FUSION = chain(
-    [Rule("head", "conv_in.0")],
-    nest([Rule("blocks.{i}", "resnet.{i}")], [Rule("conv1", "res.0"), Rule("conv2", "res.2")]),
-)
-_HOURGLASS = chain(
-    [Rule("head", "pre_conv_block.0")],
-    nest(
-        (
-            Rule("block1", "pre_conv_block.2"),
-            Rule("block2", "pre_conv_block.4"),
-            Rule("block3", "pre_conv_block.5"),
-        ),
-        _PLAIN_RESIDUAL,
+    MMAGIC: _Names(
+        head="conv_first",
+        compress="conv_first",
+        up="up_blocks",
+        down="down_blocks",
+        join_small="lr_blocks",
+        join_large="hr_blocks",
+        join_out="conv_last",
+        fusion_head="conv_first",
+        fusion_blocks="body",
+        tail_up="conv_last",
+        tail="conv_last.2",
+        hourglass="hour_glass",
     ),
-    [Rule("compress", "compress_in")],
-    nest([Rule("hourglass", "hg")], nest(_LEVELS, _PLAIN_RESIDUAL)),
-    nest([Rule("top", "hg_conv_out.0")], _PLAIN_RESIDUAL),
-    [Rule("conv", "hg_conv_out.1.conv_block.0"), Rule("heatmaps", "hg_conv_out.2")],
-)
-HOURGLASS_KEYS = KeyMap(_HOURGLASS)
-GENERATOR_KEYS = KeyMap(
-    chain(
-        nest([Rule("head", "conv_in")], _ACTIVATED),
-        nest([Rule("first_block", "first_block")], _BLOCK),
-        nest([Rule("block", "block")], chain(_BLOCK, nest([Rule("fusion", "fusion_block")], _FUSION))),
-        nest([Rule("tail_up", "out")], _ACTIVATED),
-        [Rule("tail", "conv_out.0")],
-        nest([Rule("hourglass", "HG")], _HOURGLASS),
+}
+
+
+def block_rules(dialect: str) -> tuple[Rule, ...]:
+    """Return the table of a recovery block for ``official`` or ``mmagic`` names; the first one has no fusion."""
+    names = _NAMES[dialect]
+    activated = (
+        Rule("compress", names.compress),
+        Rule("projections.up.{i}", f"{names.up}.{{i}}"),
+        Rule("projections.down.{i}", f"{names.down}.{{i}}"),
+        Rule("projections.join_small.{i}", f"{names.join_small}.{{i}}"),
+        Rule("projections.join_large.{i}", f"{names.join_large}.{{i}}"),
+        Rule("projections.join_out", names.join_out),
     )
-)
-_STACK = (
-    *nest([Rule("stacks.{s}.hourglass", "hg{s}", ("s", 0))], nest(_LEVELS, _NORM_RESIDUAL)),
-    *nest([Rule("stacks.{s}.top", "hg{s}_res1", ("s", 1))], _NORM_RESIDUAL),
-    Rule("stacks.{s}.conv", "hg{s}_lin1.conv_block.0", ("s", 2)),
-    Rule("stacks.{s}.norm", "hg{s}_lin1.conv_block.1", ("s", 3)),
-    Rule("stacks.{s}.heatmaps", "hg{s}_conv_pred", ("s", 4)),
-    Rule("stacks.{s}.join", "compress_step{s}", ("s", 5)),
-    Rule("stacks.{s}.feat_back", "hg{s}_conv1", ("s", 6)),
-    Rule("stacks.{s}.heatmaps_back", "hg{s}_conv2", ("s", 7)),
-)
-STACKED_KEYS = KeyMap(
-    chain(
-        [Rule("head", "pre_conv_block.0"), Rule("head_norm", "pre_conv_block.1")],
-        nest(
-            (
-                Rule("block1", "pre_conv_block.3"),
-                Rule("block2", "pre_conv_block.5"),
-                Rule("block3", "pre_conv_block.6"),
-            ),
-            _NORM_RESIDUAL,
-        ),
-        _STACK,
+    fusion = (
+        Rule("head", f"{names.fusion_head}.0"),
+        Rule("blocks.{i}.conv1", f"{names.fusion_blocks}.{{i}}.res.0", (1, "i", 0)),
+        Rule("blocks.{i}.conv2", f"{names.fusion_blocks}.{{i}}.res.2", (1, "i", 1)),
     )
+    return chain(nest(activated, _ACTIVATED), nest([Rule("fusion", "fusion_block")], fusion))
+
+
+def generator_rules(dialect: str) -> tuple[Rule, ...]:
+    """Return the table of DICNet for ``official`` or ``mmagic`` names."""
+    names = _NAMES[dialect]
+    return chain(
+        nest([Rule("head", names.head)], _ACTIVATED),
+        nest([Rule("first_block", "first_block"), Rule("block", "block")], block_rules(dialect)),
+        nest([Rule("tail_up", names.tail_up)], _ACTIVATED),
+        [Rule("tail", names.tail)],
+        nest([Rule("hourglass", names.hourglass)], feedback_rules(dialect)),
+    )
+
+
+GENERATOR_KEYS = KeyMap(generator_rules("official"))
+
+
+def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Find DICNet's constructor arguments from a state dict with our key names.
+
+    The number of steps and whether the attention is detached leave no trace in weights: they get the published values.
+
+    Raises:
+        UnsupportedCheckpointError: If a layer is missing that shows one.
+    """
+    hourglass = feedback_args(state_dict, "hourglass.")
+    return {
+        "num_landmarks": hourglass["num_landmarks"],
+        "num_feat": width_of(state_dict, "tail_up.conv.weight"),
+        "num_groups": count_blocks(state_dict, "first_block.projections.up"),
+        "num_fusion_block": count_blocks(state_dict, "block.fusion.blocks"),
+        "hourglass_feat": hourglass["num_feat"],
+    }
+
+
+def below(key: str) -> Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]]:
+    """Return a function that puts a state dict below ``key``, for ``SystemFormat.wrap``."""
+    return lambda tensors, _call: {key: tensors}
+
+
+def prefixed(prefix: str) -> Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]]:
+    """Return a function that puts ``prefix`` before the keys, and all below ``state_dict``, as mmagic does."""
+    return lambda tensors, _call: {"state_dict": {f"{prefix}{key}": value for key, value in tensors.items()}}
+
+
+FORMATS = (
+    SystemFormat(
+        system=SYSTEM,
+        arch="DICNet",
+        keys=GENERATOR_KEYS,
+        infer_args=generator_args,
+        exact_args=("num_landmarks", "num_feat", "num_groups", "num_fusion_block", "hourglass_feat"),
+        wrap=below("state_dict"),
+        others=(Dialect(MMAGIC, KeyMap(generator_rules(MMAGIC)), prefixed("generator.")),),
+    ),
 )

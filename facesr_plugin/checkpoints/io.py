@@ -25,6 +25,7 @@ from facesr_plugin.checkpoints.module_file import MODULE_STUBS, module_state_dic
 from facesr_plugin.checkpoints.reader import Content, read_content
 from facesr_plugin.checkpoints.rebuild import Stub
 from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
+from facesr_plugin.checkpoints.system_format import OFFICIAL, OURS
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.files import atomic_write
 
@@ -33,8 +34,10 @@ RECORD = "facesr"
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _KINDS = ("params", "params_ema")
 # Outer keys of training programs, in the order in which the official loaders look for them.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "netG", "net_g", "generator")
-_PREFIXES = ("module.", "_orig_mod.", "generator.", "netG.", "net_g.")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# Outer keys, or beginnings of keys, of each network of a file with several; the first is taken unless told otherwise.
+_NETWORKS = ("netG", "net_g", "generator", "netD", "net_d", "discriminator")
+_PREFIXES = ("module.", "_orig_mod.")
 _MAX_WRAPPERS = 3
 
 
@@ -46,7 +49,7 @@ class Weights(NamedTuple):
         arch: Registered name of the network.
         args: Its constructor arguments.
         state_dict: Our key names; loads strictly.
-        kind: Where they came from: ``params``, ``params_ema`` or ``official``.
+        kind: Where they came from: ``params``, ``params_ema``, or the program whose key names they had (``official``).
         path: The file.
         call: Arguments with which the network is called beside the images.
     """
@@ -75,14 +78,16 @@ def load_weights(
     system: str | None = None,
     prefer: str = "params_ema",
     args: Mapping[str, Any] | None = None,
+    arch: str | None = None,
 ) -> Weights:
-    """Read a weight file: ours, BasicSR's, or an official release; nothing in it is executed.
+    """Read a weight file: ours, BasicSR's, an official release or one in another dialect; nothing in it is executed.
 
     Args:
         path: ``.pth``/``.pt``, ``.safetensors`` or ``.npz``.
         system: What the file must belong to; found from the file by default.
         prefer: ``params_ema`` or ``params``, for files that have both.
         args: Constructor arguments of files without a record that their shapes do not show (see the system's module).
+        arch: Registered name of the network that it must hold; of a file with several, the generator by default.
 
     Returns:
         The weights on the CPU, in our key names, complete and of the right shapes.
@@ -98,9 +103,13 @@ def load_weights(
         formats_of(system)
     content = read_content(path, stubs=MODULE_STUBS)
     try:
-        return _interpret(_unwrap(content, prefer), system, dict(args or {}), Path(path))
+        found = _choose(_find_networks(content, prefer), system, arch)
+        weights = _interpret(found, system, dict(args or {}), Path(path))
+        if arch not in (None, weights.arch):
+            raise UnsupportedCheckpointError(f"it holds weights of {weights.system} ({weights.arch}), not of {arch}")
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"cannot use {str(path)!r}: {error}") from error
+    return weights
 
 
 def build_network(weights: Weights, arch: str) -> nn.Module:
@@ -140,24 +149,29 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
         atomic_write(path, _torch_writer({kind: tensors, RECORD: record}))
 
 
-def save_official(path: str | os.PathLike, weights: Weights) -> None:
+def save_official(path: str | os.PathLike, weights: Weights, dialect: str = OFFICIAL) -> None:
     """Write weights as the official program saves them: its key names in its order, and what it has beside them.
 
-    A pickled module becomes a flat state dict.
+    A pickled module becomes a flat state dict, and so does any ``.safetensors``.
+
+    Args:
+        path: The file.
+        weights: Of any origin.
+        dialect: As which program, if not the official one.
 
     Raises:
-        ValueError: If the suffix is neither ``.pth``, ``.pt`` nor ``.safetensors``, or the last where the official
-            file is more than a state dict.
+        ValueError: If the suffix is neither ``.pth``, ``.pt`` nor ``.safetensors``, or the last where the program needs
+            more than a state dict; if the network has no such dialect.
         UnsupportedCheckpointError: As ``save_weights``.
         OSError: As ``save_weights``.
     """
     suffix = _suffix(path)
     form = format_of(weights.system, weights.arch)
-    tensors = _compact(to_official(weights.system, weights.state_dict, weights.args))
-    content = form.wrap(tensors, form.read_call(weights.call))
+    wrap = form.dialect(dialect).wrap
+    tensors = _compact(to_official(weights.system, weights.state_dict, weights.args, dialect))
     if suffix != ".safetensors":
-        atomic_write(path, _torch_writer(content))
-    elif content is tensors:
+        atomic_write(path, _torch_writer(wrap(tensors, form.read_call(weights.call))))
+    elif not form.call_names:
         atomic_write(path, _bytes_writer(safetensors_bytes(tensors, {"format": "pt"})))
     else:
         raise ValueError(
@@ -174,25 +188,54 @@ def make_record(
     return {**record, "call": dict(call)} if call else record
 
 
-def _unwrap(content: Content, prefer: str) -> _Found:
-    data, kind = content.data, content.metadata.get("kind", "params")
+def _find_networks(content: Content, prefer: str) -> list[_Found]:
+    """Return the networks of a file, the generator first."""
     record = _metadata_record(content.metadata)
-    if isinstance(data, dict) and RECORD in data:
-        record = data[RECORD]
+    if isinstance(content.data, dict) and RECORD in content.data:
+        record = content.data[RECORD]
     order = (prefer, *(kind for kind in _KINDS if kind != prefer), *_WRAPPERS)
-    beside: dict[str, Any] = {}
-    for _ in range(_MAX_WRAPPERS):
-        key = next((key for key in order if isinstance(data, dict) and isinstance(data.get(key), dict)), None)
-        if key is None:
-            break
-        kind = key if key in _KINDS else kind
-        beside |= data
-        data = data[key]
-    if isinstance(data, Stub):
-        data = module_state_dict(data)
-    if kind not in _KINDS:
-        raise UnsupportedCheckpointError(f"its kind must be params or params_ema, got {kind[:40]!r}")
-    return _Found(to_legacy_names(strip_prefixes(_state_dict(data), _PREFIXES)), record, kind, beside)
+    found = []
+    for data, kind, beside in _unwrap(content.data, content.metadata.get("kind", "params"), {}, order, _MAX_WRAPPERS):
+        if kind not in _KINDS:
+            raise UnsupportedCheckpointError(f"its kind must be params or params_ema, got {kind[:40]!r}")
+        tensors = _state_dict(module_state_dict(data) if isinstance(data, Stub) else data)
+        found += [_Found(to_legacy_names(part), record, kind, beside) for part in _split(tensors)]
+    return found
+
+
+def _unwrap(
+    data: Any, kind: str, beside: dict[str, Any], order: tuple[str, ...], depth: int
+) -> list[tuple[Any, str, dict[str, Any]]]:
+    """Return what lies below the outer keys, with its kind and all that is beside it; several networks if there are."""
+    inner = [key for key in order if isinstance(data, dict) and isinstance(data.get(key), dict)][:1]
+    inner = inner or [key for key in _NETWORKS if isinstance(data, dict) and isinstance(data.get(key), dict)]
+    if not inner or not depth:
+        return [(data, kind, beside)]
+    beside = beside | data
+    parts = (_unwrap(data[key], key if key in _KINDS else kind, beside, order, depth - 1) for key in inner)
+    return [item for part in parts for item in part]
+
+
+def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the networks of a state dict whose keys begin with their names; what else it has belongs to losses."""
+    tensors = strip_prefixes(tensors, _PREFIXES)
+    parts = [{key: value for key, value in tensors.items() if key.startswith(f"{name}.")} for name in _NETWORKS]
+    prefixes = (*_PREFIXES, *(f"{name}." for name in _NETWORKS))
+    return [strip_prefixes(part, prefixes) for part in parts if part] or [tensors]
+
+
+def _choose(found: list[_Found], system: str | None, arch: str | None) -> _Found:
+    """Return the network that is an ``arch``, or the first one."""
+    if arch is None or len(found) == 1:
+        return found[0]
+    return next((item for item in found if _arch_of(item, system) == arch), found[0])
+
+
+def _arch_of(found: _Found, system: str | None) -> str | None:
+    try:
+        return identify(found.tensors, system).format.arch
+    except UnsupportedCheckpointError:
+        return None
 
 
 def _state_dict(data: Any) -> dict[str, Tensor]:
@@ -219,14 +262,14 @@ def _metadata_record(metadata: Mapping[str, str]) -> Any:
 def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
     if found.record is not None:
         return _with_record(found, system, args, path)
-    form, official = identify(found.tensors, system)
+    form, dialect = identify(found.tensors, system)
     call = form.read_call({name: found.beside[name] for name in form.call_names if name in found.beside})
     if not form.claims(found.tensors):
         owner = identify(found.tensors).format
         raise UnsupportedCheckpointError(f"these are weights of {owner.system} ({owner.arch}), not {system}")
-    if official:
-        converted = from_official(form.system, found.tensors, args)
-        return Weights(form.system, form.arch, converted.args, converted.state_dict, "official", path, call)
+    if dialect != OURS:
+        converted = from_official(form.system, found.tensors, args, dialect)
+        return Weights(form.system, form.arch, converted.args, converted.state_dict, dialect, path, call)
     merged = form.infer_args(found.tensors) | args
     return Weights(form.system, form.arch, merged, check_weights(form, merged, found.tensors), found.kind, path, call)
 

@@ -1,6 +1,7 @@
 """Tables that rename the keys of official releases to ours and back, exactly.
 
-A table is a tuple of ``Rule``; both directions and the official order of keys are derived from the same rules.
+A table is a tuple of ``Rule``; both directions and the official order of keys are derived from the same rules. In the
+table of another dialect of a network (see ``system_format``) that program's names stand for the official ones.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -33,9 +33,27 @@ def always(_state_dict: Mapping[str, Tensor]) -> bool:
     return True
 
 
+OURS = "facesr"
+OFFICIAL = "official"
+
+
+class Dialect(NamedTuple):
+    """How another program writes a network.
+
+    Args:
+        name: Of the program, for users.
+        keys: Our key names and, as the official ones, its own.
+        wrap: Content of a file of its from a state dict and the call.
+    """
+
+    name: str
+    keys: KeyMap
+    wrap: Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]] = flat
+
+
 @dataclass(frozen=True)
 class SystemFormat:
-    """Key table and argument rule of one network.
+    """Key tables and argument rule of one network.
 
     Args:
         system: Name of the system's card.
@@ -48,6 +66,7 @@ class SystemFormat:
         read_call: The arguments of the call from those that a file states, published ones where it states none;
             raises UnsupportedCheckpointError.
         wrap: Content of an official file from its state dict and the call.
+        others: Further programs that have the network under other names.
     """
 
     system: str
@@ -59,3 +78,25 @@ class SystemFormat:
     call_names: tuple[str, ...] = ()
     read_call: Callable[[Mapping[str, Any]], dict[str, Any]] = no_call
     wrap: Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]] = flat
+    others: tuple[Dialect, ...] = ()
+
+    @property
+    def dialects(self) -> dict[str, Dialect]:
+        """All foreign ones by name, the official one first."""
+        return {dialect.name: dialect for dialect in (Dialect(OFFICIAL, self.keys, self.wrap), *self.others)}
+
+    def dialect(self, name: str) -> Dialect:
+        """Return one.
+
+        Raises:
+            ValueError: If there is none of that name.
+        """
+        if name not in self.dialects:
+            raise ValueError(f"key names of {self.arch} must be {' or '.join([OURS, *self.dialects])}, got {name!r}")
+        return self.dialects[name]
+
+    def misfits(self, dialect: str, keys: Iterable[str]) -> list[str]:
+        """Return the keys that are none of a dialect, or of ours if it is ``facesr``."""
+        if dialect == OURS:
+            return self.keys.our_misfits(keys)
+        return self.dialect(dialect).keys.official_misfits(keys)

@@ -1,4 +1,4 @@
-"""``facesr convert``: official weights to ours, ours to official, .pth to .safetensors."""
+"""``facesr convert``: weights of other programs to ours, ours to theirs, .pth to .safetensors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="convert weight files",
-        description="Convert weights between official releases and this package. The system and the network's "
+        description="Convert weights between official releases, mmagic and this package. The system and the network's "
         "arguments are found from the file; nothing in it is executed.",
     )
     parser.add_argument("source", metavar="IN", type=Path, help=".pth/.pt of any origin, .safetensors or .npz")
     parser.add_argument("target", metavar="OUT", type=Path, help=".pth, .pt or .safetensors")
     parser.add_argument("--system", help="refuse a file of another system than this one")
-    parser.add_argument("--to", choices=["facesr", "official"], default="facesr", help="key names (default: facesr)")
+    parser.add_argument(
+        "--to",
+        choices=["facesr", "official", "mmagic"],
+        default="facesr",
+        help="key names and form of the file (default: facesr); mmagic: of DIC's networks only",
+    )
+    parser.add_argument(
+        "--arch", help="network to take, of a file that holds several, e.g. LightCNNDiscriminator (default: generator)"
+    )
     parser.add_argument(
         "--fold-spectral-norm", action="store_true", help="replace spectral norm by plain weights (inference, export)"
     )
@@ -52,11 +60,14 @@ def run(args: argparse.Namespace) -> int:
 
     if os.path.lexists(args.target) and not args.overwrite:
         raise ValueError(f"OUT must not exist, got {str(args.target)!r}. Use --overwrite to replace it")
-    weights = load_weights(args.source, system=args.system, args=dict(args.args))
+    weights = load_weights(args.source, system=args.system, args=dict(args.args), arch=args.arch)
     found = _describe(weights)
     if args.fold_spectral_norm:
         weights = _fold(weights)
-    (save_official if args.to == "official" else save_weights)(args.target, weights)
+    if args.to == "facesr":
+        save_weights(args.target, weights)
+    else:
+        save_official(args.target, weights, args.to)
     folded = ", spectral norm folded" if args.fold_spectral_norm else ""
     say(f"{args.source}: {found} -> {args.target} ({args.to} names{folded})")
     return 0
@@ -73,7 +84,8 @@ def _argument(text: str) -> tuple[str, int | bool | str]:
 
 def _describe(weights: Weights) -> str:
     arguments = ", ".join(f"{name} {value}" for name, value in {**weights.args, **weights.call}.items())
-    source = "official names" if weights.kind == "official" else f"{weights.kind}, facesr names"
+    ours = weights.kind in ("params", "params_ema")
+    source = f"{weights.kind}, facesr names" if ours else f"{weights.kind} names"
     return f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source}): {arguments}"
 
 

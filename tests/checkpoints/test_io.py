@@ -286,9 +286,9 @@ def test_loading_names_both_systems(save, state, official, monkeypatch):
 
 
 def test_identify_tells_official_names_from_ours(state, official):
-    assert not identify(state).official
-    assert identify(official).official
-    with pytest.raises(UnsupportedCheckpointError, match="nearest is sparnet with our key names"):
+    assert identify(state).dialect == "facesr"
+    assert identify(official).dialect == "official"
+    with pytest.raises(UnsupportedCheckpointError, match="nearest is sparnet with facesr key names"):
         identify({**state, "head.weight": 0})
 
 
