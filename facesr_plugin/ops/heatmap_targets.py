@@ -64,16 +64,16 @@ def render_targets(
     """
     _check(size, stride, sigma, kind)
     cells = (landmarks.to(torch.float64) - (stride - 1) / 2) / stride
-    maps = _KINDS[kind](render_gaussian(cells, (size[0] // stride, size[1] // stride), sigma / stride))
-    limit = landmarks.new_tensor((size[1], size[0]))
-    visible = ((landmarks >= 0) & (landmarks <= limit)).all(-1)[..., None, None]
+    maps = KINDS[kind](render_gaussian(cells, (size[0] // stride, size[1] // stride), sigma / stride))
+    x, y = landmarks.unbind(-1)
+    visible = ((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0]))[..., None, None]
     maps = maps.where(visible & (maps >= _CUT), 0).to(torch.float32)
     background = 1 - maps.amax(1, keepdim=True)
     mask = torch.cat((visible, visible.new_ones(len(visible), 1, 1, 1)), 1)
     return Targets(torch.cat((maps, background), 1), mask.to(torch.float32))
 
 
-_KINDS = {
+KINDS = {
     "gaussian": lambda maps: maps,
     "laplacian": lambda maps: maps - torch.special.entr(maps),  # entr(exp(-q)) = q exp(-q)
 }
@@ -131,8 +131,8 @@ _WINDOWS = {"subpixel": _cut_windows, "official": _sample_windows}
 
 
 def _check(size: tuple[int, int], stride: int, sigma: float, kind: str) -> None:
-    if kind not in _KINDS:
-        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
     if not sigma > 0:
