@@ -24,6 +24,7 @@ from facesr_plugin.utils.imageio import write_png
 from facesr_plugin.utils.visualize import draw_points
 
 _LANDMARK_FOLDER = "landmarks"
+_OF_POINTS = {"points", "reference"}  # parameters of a metric of landmarks
 _LACKS = {
     "img": "restored images, which the model does not give",
     "img2": "the ground truth, which the data set does not deliver",
@@ -128,17 +129,26 @@ def _numbers(values: Tensor | None) -> np.ndarray | None:
     return None if values is None else values.detach().float().cpu().numpy()
 
 
+def measures_points(section: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``val.metrics`` is a metric of landmarks."""
+    return _parameters(section).keys() >= _OF_POINTS
+
+
+def _parameters(section: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(METRIC_REGISTRY.get(section["type"])).parameters
+
+
 class _Metric:
     """One entry of ``val.metrics``."""
 
     def __init__(self, name: str, section: dict[str, Any]) -> None:
-        parameters = inspect.signature(METRIC_REGISTRY.get(section["type"])).parameters
+        parameters = _parameters(section)
         required = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
         self.name, self._section = name, section
         self.better = section.get("better", "higher")
         self.known = parameters.keys()
         self.needed = required & _LACKS.keys() - section.keys()
-        self.of_points = {"points", "reference"} <= self.known
+        self.of_points = measures_points(section)
 
     def named(self, result: str) -> str:
         return f"{self.name}_{result}" if result else self.name
@@ -172,7 +182,7 @@ class _Tally:
         for name, faces in results.items():
             self._add_images(name, faces.of_images())
             points = faces.of_points()
-            if self._of_points and {"points", "reference"} <= points.keys():
+            if self._of_points and points.keys() >= _OF_POINTS:
                 self._points[name].append(points)
 
     def _add_images(self, result: str, batch: dict[str, np.ndarray]) -> None:
