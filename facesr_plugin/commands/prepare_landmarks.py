@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from facesr_plugin.data.annotations import Landmarks
     from facesr_plugin.pipeline.landmarker import Landmarker
 
-MODELS = ("fan98", "fan68", "compressed_fan")  # pipeline.landmark_heads.HEADS, which needs torch
+MODELS = ("fan98", "fan68", "compressed_fan", "stacked_hourglass")  # pipeline.landmark_heads.HEADS, which needs torch
 FORMATS = ("pts", "dic", "300w", "aflw", "wflw")  # data.landmark_readers.READERS
 _DESCRIPTION = """\
 Write the landmarks of faces to OUT, .json or .npz (the same content): what training and restore --landmarks read.
@@ -22,6 +22,7 @@ Write the landmarks of faces to OUT, .json or .npz (the same content): what trai
   fan98            98 points of WFLW, facexlib's network
   fan68            68 points of iBUG/300-W: 2DFAN of face-alignment (pip install face-alignment), or from --weights
   compressed_fan   68 points, the small network of progressive face super-resolution: quick and coarse
+  stacked_hourglass  68 points, the network that measures restored faces of 128 pixels in DIC's evaluation
 The faces of photos are found by a detector; with --aligned each image is one square face, of which little more than
 the head is seen.
 

@@ -3,7 +3,8 @@
 ``fan98``: facexlib's stacked hourglass of 98 points (AWing, trained on WFLW); its own decoder fails on today's numpy
 and mixes up faces at the border, so the heatmaps are decoded here. ``fan68``: 2DFAN of 68 points, from the library
 face-alignment, or from a file by ``TeacherFAN``. ``compressed_fan``: the small network of progressive face
-super-resolution. A further head is one more line of ``HEADS``.
+super-resolution. ``stacked_hourglass``: 68 points, the network with which DIC's evaluation measures restored faces. A
+further head is one more line of ``HEADS``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import torch
 from torch import Tensor, nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
+from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import build_network, load_weights, read_checkpoint
 from facesr_plugin.data.transforms import resize
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, fit_similarity
-from facesr_plugin.ops.heatmap import decode_subpixel
+from facesr_plugin.ops.heatmap import decode_subpixel, decode_two_peaks
+from facesr_plugin.ops.protocol import normalise
 from facesr_plugin.utils.weights import resolve_weights
 
 _EYES = np.array(FFHQ_TEMPLATE[:2])
@@ -88,17 +91,34 @@ class Framing:
         return Crop(image, np.array([[scale, 0, shift], [0, scale, shift]]))
 
 
+def _between_centres(heatmaps: Tensor, stride: float) -> Tensor:
+    """Points of a network whose heatmap pixel covers ``stride`` pixels of the crop."""
+    return (decode_subpixel(heatmaps) + 0.5) * stride - 0.5
+
+
+def _two_peaks(heatmaps: Tensor, stride: float) -> Tensor:
+    """Points as DIC's evaluation decodes them: pixel p of the crop is p / stride of the heatmaps."""
+    return decode_two_peaks(heatmaps) * stride
+
+
 class HeatmapHead:
     """Landmarks by the peaks of a network's heatmaps.
 
     Args:
         heatmaps: Maps ``(N, 3, S, S)`` RGB in [0, 1] to ``(N, K, s, s)``.
         device: Where it runs.
+        decode: Maps heatmaps and their stride S / s to ``(N, K, 2)`` (x, y) in crop pixels.
     """
 
-    def __init__(self, heatmaps: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    def __init__(
+        self,
+        heatmaps: Callable[[Tensor], Tensor],
+        device: torch.device,
+        decode: Callable[[Tensor, float], Tensor] = _between_centres,
+    ) -> None:
         self._heatmaps = heatmaps
         self._device = device
+        self._decode = decode
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> Points:
@@ -106,7 +126,7 @@ class HeatmapHead:
         images = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
         heatmaps = self._heatmaps(images).float()
         stride = crops.shape[1] / heatmaps.shape[-1]
-        points = (decode_subpixel(heatmaps) + 0.5) * stride - 0.5
+        points = self._decode(heatmaps, stride)
         return Points(points.double().cpu().numpy(), heatmaps.amax((2, 3)).cpu().numpy())
 
 
@@ -159,6 +179,11 @@ def _fan68(path: str | os.PathLike | None, device: torch.device) -> HeatmapHead:
     return HeatmapHead(heatmaps, device)
 
 
+def _stacked_hourglass(path: str | os.PathLike | None, device: torch.device) -> HeatmapHead:
+    network, card = _own("StackedHourglass", resolve_weights("stacked_hourglass", path), device), get_card("dic")
+    return HeatmapHead(lambda images: network(normalise(images, card)).heatmaps, device, _two_peaks)
+
+
 def _own(arch: str, path: str | os.PathLike, device: torch.device) -> nn.Module:
     """Build a network of this package with the weights of a file."""
     return build_network(load_weights(path), arch).to(device).eval()
@@ -188,4 +213,6 @@ HEADS: dict[str, HeadKind] = {
     "compressed_fan": HeadKind(
         _compressed_fan, Framing(64, 0.217, 0.53, ready_side=50), "compressed_fan", any_side=True
     ),
+    # boxes about the points; their margin is not published, here the points fill 0.8 of the side
+    "stacked_hourglass": HeadKind(_stacked_hourglass, Framing(128, 0.35, 0.25, ready_side=128), "stacked_hourglass"),
 }

@@ -99,6 +99,14 @@ WEIGHTS: dict[str, KnownWeights] = {
         "none stated by the authors of Progressive Face Super-Resolution",
         "the compressed FAN (1310412 bytes) of https://github.com/DeokyunKim/Progressive-Face-Super-Resolution",
     ),
+    "stacked_hourglass": KnownWeights(
+        "HG_68_CelebA.pth",
+        None,
+        None,
+        "68 landmarks of DIC's evaluation: facesr prepare landmarks",
+        "none stated for the file; the code of DIC is MIT",
+        "HG_68_CelebA.pth of https://github.com/Maclory/Deep-Iterative-Collaboration",
+    ),
 }
 
 

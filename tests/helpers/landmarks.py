@@ -1,18 +1,29 @@
-"""A landmark network that is small enough for tests."""
+"""Landmark networks that are small enough for tests."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from facesr_plugin.archs.fan_arch import CompressedFAN
+from facesr_plugin.archs.hourglass_arch import StackedHourglass
 from facesr_plugin.checkpoints import make_record
 from helpers.fill import fill_state
 
 
 def save_compressed_fan(path: Path, num_landmarks: int = 68) -> Path:
     """Write a filled network of width 2 with its record, as training saves it."""
-    args = {"num_landmarks": num_landmarks, "num_feat": 2}
-    shapes = {key: tuple(value.shape) for key, value in CompressedFAN(**args).state_dict().items()}
+    return _save(path, CompressedFAN, "progressive", num_landmarks=num_landmarks, num_feat=2)
+
+
+def save_stacked_hourglass(path: Path) -> Path:
+    """Write a filled DIC evaluation network with two stacks of width 4 with its record."""
+    return _save(path, StackedHourglass, "dic", num_feat=4, num_stacks=2)
+
+
+def _save(path: Path, arch: type[nn.Module], system: str, **args: Any) -> Path:
+    shapes = {key: tuple(value.shape) for key, value in arch(**args).state_dict().items()}
     state = {key: torch.from_numpy(value) for key, value in fill_state(shapes).items()}
-    torch.save({"params": state, "facesr": make_record("progressive", "CompressedFAN", args)}, path)
+    torch.save({"params": state, "facesr": make_record(system, arch.__name__, args)}, path)
     return path

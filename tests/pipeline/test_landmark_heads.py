@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facesr_plugin.checkpoints import UnsupportedCheckpointError
+from facesr_plugin.checkpoints import UnsupportedCheckpointError, build_network, load_weights
 from facesr_plugin.commands.prepare_landmarks import MODELS
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, transform
 from facesr_plugin.ops.heatmap import render_gaussian
 from facesr_plugin.pipeline.landmark_heads import HEADS, Framing, HeatmapHead
 from helpers.fill import fill_state
-from helpers.landmarks import save_compressed_fan
+from helpers.landmarks import save_compressed_fan, save_stacked_hourglass
 
 CPU = torch.device("cpu")
 TEMPLATE = np.array(FFHQ_TEMPLATE)
@@ -131,11 +131,25 @@ def test_compressed_fan_has_the_points_that_it_was_trained_for(tmp_path: Path) -
     assert points.shape == (3, 5, 2)
 
 
-@pytest.mark.parametrize("name", ["fan98", "compressed_fan"])
+def test_stacked_hourglass_sees_and_decodes_as_in_dics_evaluation(tmp_path: Path) -> None:
+    path = save_stacked_hourglass(tmp_path / "x.pth")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
+    points, score = HEADS["stacked_hourglass"].load(path, CPU)(crops)
+    network = build_network(load_weights(path), "StackedHourglass").eval()
+    mean = torch.tensor([0.509, 0.424, 0.378]).view(3, 1, 1)
+    heatmaps = network(torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - mean).heatmaps
+    (row, column) = divmod(heatmaps[1, 7].argmax().item(), 32)
+    assert np.abs(points[1, 7] - [4 * column, 4 * row]).tolist() == [1, 1]
+    assert score[1, 7] == pytest.approx(heatmaps[1, 7].max().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fan98", "compressed_fan", "stacked_hourglass"])
 def test_missing_weights_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACESR_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"(alignment_WFLW_4HG|compressed_fan)\.pth .* is not in .*\. Put "):
+    with pytest.raises(
+        FileNotFoundError, match=r"(alignment_WFLW_4HG|compressed_fan|HG_68_CelebA)\.pth .* is not in .*\. "
+    ):
         HEADS[name].load(None, CPU)
     with pytest.raises(FileNotFoundError, match=r"weights must be an existing file, got '.*none\.pth'"):
         HEADS[name].load(tmp_path / "none.pth", CPU)
