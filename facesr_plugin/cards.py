@@ -6,6 +6,7 @@ nothing else in the package knows one system from another.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 _LARGEST_SIZE = 4096
@@ -88,18 +89,23 @@ class SystemCard:
         """Side of the published target, in pixels."""
         return self.lq_size * self.scale
 
-    def sized(self, gt_size: int) -> SystemCard:
-        """Return the card for a network that was trained for faces of ``gt_size`` pixels.
+    def sized(self, gt_size: int, scale: int | None = None) -> SystemCard:
+        """Return the card for a network that was trained for faces of ``gt_size`` pixels, reduced by ``scale``.
 
         Raises:
             ValueError: If the system cannot have such faces.
         """
-        step = max(self.scale, self.size_multiple)
-        if gt_size % step or not step <= gt_size <= _LARGEST_SIZE:
+        scale = self.scale if scale is None else scale
+        step = math.lcm(scale, self.size_multiple) if scale > 0 else 0
+        if not 0 < step <= gt_size <= _LARGEST_SIZE or gt_size % step:
             raise ValueError(
                 f"faces of {self.system} must have a multiple of {step} pixels, at most {_LARGEST_SIZE}, got {gt_size}"
             )
-        return replace(self, lq_size=gt_size // self.scale)
+        return replace(self, lq_size=gt_size // scale, scale=scale)
+
+    def in_range(self, rgb_range: float) -> SystemCard:
+        """Return the card for a network whose colours reach to ``rgb_range`` instead of 1."""
+        return replace(self, std=tuple(value / rgb_range for value in self.std))
 
 
 CARDS: dict[str, SystemCard] = {

@@ -37,6 +37,31 @@ def test_card_of_another_size_keeps_the_scale(system: str, gt_size: int, lq_size
     assert dataclasses.replace(card, lq_size=get_card(system).lq_size) == get_card(system)
 
 
+def test_jasrnet_card_enlarges_the_small_image_with_opencv() -> None:
+    card = get_card("jasrnet")
+    assert (card.lq_size, card.scale, card.gt_size, card.num_landmarks) == (16, 8, 128, 68)
+    assert (card.upsampling.library, card.upsampling.kernel, card.reduction.kernel) == ("opencv", "bicubic", "bicubic")
+    assert (card.mean, card.std, card.output_rounding) == ((0, 0, 0), (1, 1, 1), "round")
+
+
+@pytest.mark.parametrize(("gt_size", "scale", "lq_size"), [(256, 4, 64), (256, 2, 128), (96, 3, 32)])
+def test_card_of_another_reduction_has_its_small_size(gt_size: int, scale: int, lq_size: int) -> None:
+    card = get_card("jasrnet").sized(gt_size, scale)
+    assert (card.lq_size, card.scale, card.gt_size) == (lq_size, scale, gt_size)
+
+
+@pytest.mark.parametrize(("gt_size", "scale", "step"), [(256, 3, 24), (60, 4, 8), (128, 0, 0), (128, -8, 0)])
+def test_card_refuses_sizes_that_its_reduction_cannot_give(gt_size: int, scale: int, step: int) -> None:
+    message = f"faces of jasrnet must have a multiple of {step} pixels, at most 4096, got {gt_size}"
+    with pytest.raises(ValueError, match=message):
+        get_card("jasrnet").sized(gt_size, scale)
+
+
+def test_card_of_another_range_maps_white_to_it() -> None:
+    card = get_card("jasrnet").in_range(255)
+    assert [(1 - mean) / std for mean, std in zip(card.mean, card.std, strict=True)] == [255, 255, 255]
+
+
 @pytest.mark.parametrize("gt_size", [0, 20, 65536])
 def test_card_refuses_sizes_that_its_networks_cannot_have(gt_size: int) -> None:
     message = f"faces of sparnethd must have a multiple of 16 pixels, at most 4096, got {gt_size}"

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
-from facesr_plugin.cards import SystemCard, get_card
+from facesr_plugin.cards import SystemCard, Upsampling, get_card
 from facesr_plugin.checkpoints import build_network, load_weights
-from facesr_plugin.ops.protocol import normalise, quantise, to_float
+from facesr_plugin.ops.protocol import UPSAMPLERS, normalise, quantise, to_float
 from facesr_plugin.pipeline.compute import check_precision, resolve_device, run_network
 from facesr_plugin.pipeline.detector import FaceDetector
 from facesr_plugin.pipeline.face import Face
@@ -80,7 +80,7 @@ class Restorer:
         self.network = network.to(self.device).eval()
 
     def fit(self, face: np.ndarray) -> np.ndarray:
-        """Resize a face with Pillow to the size that the network takes: ``fitted_size``.
+        """Resize a face to the size that the network takes, ``fitted_size``: with Pillow, or enlarge as the card says.
 
         Where the network takes the small image, a large face is reduced as the data sets do it: first to the size of
         the published target (or the largest between that and the input that it has), then as the card says.
@@ -96,7 +96,10 @@ class Restorer:
         size = fitted_size(face.shape[:2], self.card)
         if face.shape[:2] == size:
             return face
-        kernel = (self.card.upsampling or self.card.reduction).kernel
+        upsampling = self.card.upsampling
+        if upsampling and upsampling.library != "pil" and min(face.shape[:2]) < min(size):
+            return _enlarge(face, size, upsampling)
+        kernel = (upsampling or self.card.reduction).kernel
         image = Image.fromarray(face)
         for height, width in _sizes_on_the_way(face.shape[:2], size, self.card):
             image = image.resize((width, height), Image.Resampling[kernel.upper()])
@@ -176,6 +179,12 @@ class Restorer:
         height, width = (side * scale for side in faces.shape[1:3])
         output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
         return quantise(output, self.card).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _enlarge(face: np.ndarray, size: tuple[int, int], upsampling: Upsampling) -> np.ndarray:
+    image = torch.from_numpy(face).permute(2, 0, 1).unsqueeze(0)
+    enlarged = UPSAMPLERS[upsampling.library](image, size, upsampling.kernel)
+    return enlarged[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def fitted_size(size: tuple[int, int], card: SystemCard) -> tuple[int, int]:
