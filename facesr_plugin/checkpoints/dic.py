@@ -140,5 +140,6 @@ FORMATS = (
         exact_args=("num_landmarks", "num_feat", "num_groups", "num_fusion_block", "hourglass_feat"),
         wrap=below("state_dict"),
         others=(Dialect(MMAGIC, KeyMap(generator_rules(MMAGIC)), prefixed("generator.")),),
+        parts=(("FeedbackHourglass", "hourglass."),),
     ),
 )

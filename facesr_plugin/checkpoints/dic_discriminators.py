@@ -105,6 +105,7 @@ FORMATS = (
         exact_args=("image_size",),
         wrap=below("netD"),
         others=(Dialect(MMAGIC, _discriminator_keys(_MMAGIC_FEATURES), prefixed("discriminator.")),),
+        parts=(("LightCNNFeature", "features."),),
     ),
     SystemFormat(
         SYSTEM, "UNetFeatureDiscriminator", UNET_KEYS, unet_args, exact_args=("feature_only",), wrap=below("netD")

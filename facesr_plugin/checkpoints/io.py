@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -20,25 +20,15 @@ from torch import Tensor, nn
 
 from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
-from facesr_plugin.checkpoints.keymap import list_some, strip_prefixes
-from facesr_plugin.checkpoints.module_file import MODULE_STUBS, module_state_dict
-from facesr_plugin.checkpoints.reader import Content, read_content
-from facesr_plugin.checkpoints.rebuild import Stub
-from facesr_plugin.checkpoints.spectral_norm import to_legacy_names
+from facesr_plugin.checkpoints.module_file import MODULE_STUBS
+from facesr_plugin.checkpoints.reader import read_content
 from facesr_plugin.checkpoints.system_format import OFFICIAL, OURS
+from facesr_plugin.checkpoints.wrapping import KINDS, RECORD, Found, find_networks
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.files import atomic_write
 
 FORMAT_VERSION = 1
-RECORD = "facesr"
 SUFFIXES = (".pth", ".pt", ".safetensors")
-_KINDS = ("params", "params_ema")
-# Outer keys of training programs, in the order in which the official loaders look for them.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-# Outer keys, or beginnings of keys, of each network of a file with several; the first is taken unless told otherwise.
-_NETWORKS = ("netG", "net_g", "generator", "netD", "net_d", "discriminator")
-_PREFIXES = ("module.", "_orig_mod.")
-_MAX_WRAPPERS = 3
 
 
 class Weights(NamedTuple):
@@ -63,15 +53,6 @@ class Weights(NamedTuple):
     call: Mapping[str, Any] = MappingProxyType({})
 
 
-class _Found(NamedTuple):
-    """Contents of a file before its system is known: weights, the record (if any), the outer key, what is beside it."""
-
-    tensors: dict[str, Tensor]
-    record: Any
-    kind: str
-    beside: dict[str, Any]
-
-
 def load_weights(
     path: str | os.PathLike,
     *,
@@ -87,7 +68,8 @@ def load_weights(
         system: What the file must belong to; found from the file by default.
         prefer: ``params_ema`` or ``params``, for files that have both.
         args: Constructor arguments of files without a record that their shapes do not show (see the system's module).
-        arch: Registered name of the network that it must hold; of a file with several, the generator by default.
+        arch: Registered name of the network that it must hold, also as a part of another one; of a file with several,
+            the generator by default.
 
     Returns:
         The weights on the CPU, in our key names, complete and of the right shapes.
@@ -97,19 +79,17 @@ def load_weights(
         ValueError: If ``prefer`` or ``system`` is unknown.
         UnsupportedCheckpointError: If the file cannot be read, or its weights are not those of a known network.
     """
-    if prefer not in _KINDS:
+    if prefer not in KINDS:
         raise ValueError(f"prefer must be params or params_ema, got {prefer!r}")
     if system is not None:
         formats_of(system)
     content = read_content(path, stubs=MODULE_STUBS)
     try:
-        found = _choose(_find_networks(content, prefer), system, arch)
+        found = _choose(find_networks(content, prefer), system, arch)
         weights = _interpret(found, system, dict(args or {}), Path(path))
-        if arch not in (None, weights.arch):
-            raise UnsupportedCheckpointError(f"it holds weights of {weights.system} ({weights.arch}), not of {arch}")
+        return weights if arch is None else _take(weights, arch)
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"cannot use {str(path)!r}: {error}") from error
-    return weights
 
 
 def build_network(weights: Weights, arch: str) -> nn.Module:
@@ -141,7 +121,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
     form = format_of(weights.system, weights.arch)
     tensors = _compact(check_weights(form, weights.args, weights.state_dict))
     record = make_record(weights.system, weights.arch, weights.args, weights.call)
-    kind = weights.kind if weights.kind in _KINDS else "params"
+    kind = weights.kind if weights.kind in KINDS else "params"
     if suffix == ".safetensors":
         metadata = {"format": "pt", RECORD: json.dumps(record), "kind": kind}
         atomic_write(path, _bytes_writer(safetensors_bytes(tensors, metadata)))
@@ -188,78 +168,35 @@ def make_record(
     return {**record, "call": dict(call)} if call else record
 
 
-def _find_networks(content: Content, prefer: str) -> list[_Found]:
-    """Return the networks of a file, the generator first."""
-    record = _metadata_record(content.metadata)
-    if isinstance(content.data, dict) and RECORD in content.data:
-        record = content.data[RECORD]
-    order = (prefer, *(kind for kind in _KINDS if kind != prefer), *_WRAPPERS)
-    found = []
-    for data, kind, beside in _unwrap(content.data, content.metadata.get("kind", "params"), {}, order, _MAX_WRAPPERS):
-        if kind not in _KINDS:
-            raise UnsupportedCheckpointError(f"its kind must be params or params_ema, got {kind[:40]!r}")
-        tensors = _state_dict(module_state_dict(data) if isinstance(data, Stub) else data)
-        found += [_Found(to_legacy_names(part), record, kind, beside) for part in _split(tensors)]
-    return found
+def _choose(networks: Iterator[Found], system: str | None, arch: str | None) -> Found:
+    """Return the network that is or has an ``arch``, else the first one."""
+    first = next(networks)
+    if arch is None:
+        return first
+    return next((found for found in (first, *networks) if arch in _archs_of(found, system)), first)
 
 
-def _unwrap(
-    data: Any, kind: str, beside: dict[str, Any], order: tuple[str, ...], depth: int
-) -> list[tuple[Any, str, dict[str, Any]]]:
-    """Return what lies below the outer keys, with its kind and all that is beside it; several networks if there are."""
-    inner = [key for key in order if isinstance(data, dict) and isinstance(data.get(key), dict)][:1]
-    inner = inner or [key for key in _NETWORKS if isinstance(data, dict) and isinstance(data.get(key), dict)]
-    if not inner or not depth:
-        return [(data, kind, beside)]
-    beside = beside | data
-    parts = (_unwrap(data[key], key if key in _KINDS else kind, beside, order, depth - 1) for key in inner)
-    return [item for part in parts for item in part]
-
-
-def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return the networks of a state dict whose keys begin with their names; what else it has belongs to losses."""
-    tensors = strip_prefixes(tensors, _PREFIXES)
-    parts = [{key: value for key, value in tensors.items() if key.startswith(f"{name}.")} for name in _NETWORKS]
-    prefixes = (*_PREFIXES, *(f"{name}." for name in _NETWORKS))
-    return [strip_prefixes(part, prefixes) for part in parts if part] or [tensors]
-
-
-def _choose(found: list[_Found], system: str | None, arch: str | None) -> _Found:
-    """Return the network that is an ``arch``, or the first one."""
-    if arch is None or len(found) == 1:
-        return found[0]
-    return next((item for item in found if _arch_of(item, system) == arch), found[0])
-
-
-def _arch_of(found: _Found, system: str | None) -> str | None:
+def _archs_of(found: Found, system: str | None) -> list[str]:
     try:
-        return identify(found.tensors, system).format.arch
+        form = identify(found.tensors, system).format
     except UnsupportedCheckpointError:
-        return None
+        return []
+    return [form.arch, *dict(form.parts)]
 
 
-def _state_dict(data: Any) -> dict[str, Tensor]:
-    if not isinstance(data, dict):
-        raise UnsupportedCheckpointError(f"it holds a {type(data).__name__}, not a state dict")
-    odd = [key for key, value in data.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
-    if odd or not data:
-        raise UnsupportedCheckpointError(
-            f"it holds no state dict: {f'not tensors: {list_some(odd)}' if odd else 'it is empty'}. "
-            f"Weights are looked for under {', '.join((*_KINDS, *_WRAPPERS))}, or flat"
-        )
-    return data
+def _take(weights: Weights, arch: str) -> Weights:
+    """Return the weights of the network that is wanted: all of them, or those of a part."""
+    if weights.arch == arch:
+        return weights
+    prefix = dict(format_of(weights.system, weights.arch).parts).get(arch)
+    if prefix is None:
+        raise UnsupportedCheckpointError(f"these are weights of {weights.system} ({weights.arch}), not of {arch}")
+    tensors = {key.removeprefix(prefix): value for key, value in weights.state_dict.items() if key.startswith(prefix)}
+    args = format_of(weights.system, arch).infer_args(tensors)
+    return weights._replace(arch=arch, args=args, state_dict=tensors, call=MappingProxyType({}))
 
 
-def _metadata_record(metadata: Mapping[str, str]) -> Any:
-    if RECORD not in metadata:
-        return None
-    try:
-        return json.loads(metadata[RECORD])
-    except (ValueError, RecursionError) as error:
-        raise UnsupportedCheckpointError(f"its {RECORD} record is not JSON") from error
-
-
-def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
+def _interpret(found: Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
     if found.record is not None:
         return _with_record(found, system, args, path)
     form, dialect = identify(found.tensors, system)
@@ -274,7 +211,7 @@ def _interpret(found: _Found, system: str | None, args: dict[str, Any], path: Pa
     return Weights(form.system, form.arch, merged, check_weights(form, merged, found.tensors), found.kind, path, call)
 
 
-def _with_record(found: _Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
+def _with_record(found: Found, system: str | None, args: dict[str, Any], path: Path) -> Weights:
     stated_system, arch, stated = _checked_record(found.record)
     if system not in (None, stated_system):
         raise UnsupportedCheckpointError(f"these are weights of {stated_system} ({arch}), not {system}")

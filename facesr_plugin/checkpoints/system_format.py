@@ -67,6 +67,7 @@ class SystemFormat:
             raises UnsupportedCheckpointError.
         wrap: Content of an official file from its state dict and the call.
         others: Further programs that have the network under other names.
+        parts: Networks of the system that it contains: registered name, and what our key names of theirs begin with.
     """
 
     system: str
@@ -79,6 +80,7 @@ class SystemFormat:
     read_call: Callable[[Mapping[str, Any]], dict[str, Any]] = no_call
     wrap: Callable[[dict[str, Tensor], Mapping[str, Any]], dict[str, Any]] = flat
     others: tuple[Dialect, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def dialects(self) -> dict[str, Dialect]:

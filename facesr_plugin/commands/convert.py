@@ -31,7 +31,8 @@ def add_parser(subparsers: Any) -> None:
         help="key names and form of the file (default: facesr); mmagic: of DIC's networks only",
     )
     parser.add_argument(
-        "--arch", help="network to take, of a file that holds several, e.g. LightCNNDiscriminator (default: generator)"
+        "--arch",
+        help="network to take, of several or a part, e.g. LightCNNDiscriminator (default: the generator, whole)",
     )
     parser.add_argument(
         "--fold-spectral-norm", action="store_true", help="replace spectral norm by plain weights (inference, export)"
@@ -86,7 +87,8 @@ def _describe(weights: Weights) -> str:
     arguments = ", ".join(f"{name} {value}" for name, value in {**weights.args, **weights.call}.items())
     ours = weights.kind in ("params", "params_ema")
     source = f"{weights.kind}, facesr names" if ours else f"{weights.kind} names"
-    return f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source}): {arguments}"
+    found = f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source})"
+    return f"{found}: {arguments}" if arguments else found
 
 
 def _fold(weights: Weights) -> Weights:

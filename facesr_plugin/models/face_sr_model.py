@@ -332,13 +332,13 @@ class FaceSRModel(SRModel):
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load weights of this package, of BasicSR or of the official release through the safe reader.
 
-        A test calls the generator as its file says.
+        The file may hold several networks, or one that contains this one. A test calls the generator as its file says.
 
         Raises:
             ValueError: If the file does not fit the network.
         """
         bare = self.get_bare_model(net)
-        weights = load_weights(load_path, prefer=param_key)
+        weights = load_weights(load_path, prefer=param_key, arch=type(bare).__name__)
         get_root_logger().info(f"Loading {type(bare).__name__} from {load_path} ({weights.kind})")
         try:
             bare.load_state_dict(weights.state_dict, strict=strict)

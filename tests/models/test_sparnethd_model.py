@@ -239,7 +239,7 @@ def test_generators_weights_are_refused_for_the_discriminator(tmp_path: Path) ->
     build(tmp_path).save(0, 1)
     options = hd_model_options(tmp_path)
     options["path"]["pretrain_network_d"] = str(tmp_path / "models/net_g_1.pth")
-    with pytest.raises(ValueError, match="does not fit the options of SPARNetDiscriminator: it holds SPARNet"):
+    with pytest.raises(ValueError, match=r"weights of sparnethd \(SPARNet\), not of SPARNetDiscriminator"):
         build_model(options)
 
 
