@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facesr_plugin.pipeline.landmarker import Landmarker
 
 MODELS = ("fan98", "fan68", "compressed_fan", "stacked_hourglass")  # pipeline.landmark_heads.HEADS, which needs torch
-FORMATS = ("pts", "dic", "300w", "aflw", "wflw")  # data.landmark_readers.READERS
+FORMATS = ("pts", "dic", "300w", "aflw", "wflw", "celeba", "helen")  # data.landmark_readers.READERS
 _DESCRIPTION = """\
 Write the landmarks of faces to OUT, .json or .npz (the same content): what training and restore --landmarks read.
 
@@ -29,6 +29,7 @@ the head is seen.
 --from NAME    reads the landmarks of another program (IN: file or folder)
   pts              .pts file, or folder of them         dic     pickle of DIC; nothing in it is run
   300w, aflw       list: image annotation x1 y1 x2 y2   wflw    list_98pt_rect_attr_....txt
+  celeba           list_landmarks_align_celeba.txt      helen   .txt file of an image, or folder of them
 --images has the images' names and sizes, and points that lie outside are refused.
 
 A run that was stopped, even killed, continues when the same command is given again. Images without landmarks are listed

@@ -4,7 +4,8 @@ Coordinates are taken as they are: 300-W's ``.pts`` may count pixels from 1, whi
 Lists of 300-W and AFLW are those of the SBR/SAN code base: ``image annotation x1 y1 x2 y2 [size]`` on each line. AFLW's
 annotation has lines ``index x y flag``: with words as flags (True) the index counts from 1, with numbers from 0; points
 that are missing or flagged are not visible. WFLW's lines have 98 points, optionally a box and six attributes, and the
-image. DIC's pickles map an image to its points, or to ``landmark`` and ``bbox``.
+image. DIC's pickles map an image to its points, or to ``landmark`` and ``bbox``. CelebA's list has the image and 5
+points in a line, under the number of lines and a header. A file of Helen names its image, then has 194 lines ``x , y``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from facesr_plugin.utils.imageio import EXTENSIONS, open_image, orientation_of
 _AFLW_POINTS = 19
 _WFLW_POINTS = 98
 _WFLW_LENGTHS = (2 * _WFLW_POINTS + 1, 2 * _WFLW_POINTS + 4 + 6 + 1)
+_HELEN_POINTS = 194
+_CELEBA_WORDS = 1 + 2 * 5
 _BOX_SUFFIX = "_bb.txt"
 _TURNED = 5  # EXIF orientations from here on exchange height and width
 
@@ -45,7 +48,8 @@ def read_foreign(kind: str, path: str | os.PathLike) -> Landmarks:
 
     Args:
         kind: Key of ``READERS``.
-        path: ``.pts`` file or folder of them; DIC's pickle; list of 300-W, AFLW (both as ``.pts`` too) or WFLW.
+        path: ``.pts`` file or folder of them; DIC's pickle; list of 300-W, AFLW (both as ``.pts`` too), WFLW or CelebA;
+            ``.txt`` file of Helen or folder of them.
 
     Returns:
         The faces in the order of the file; several of one image are numbered.
@@ -139,12 +143,12 @@ def _read_pts(path: Path) -> Iterable[Annotation]:
         yield Annotation(_image_name(file, path), _pts_points(file))
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, suffix: str = ".pts") -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(path.rglob("*.pts"))
+    files = sorted(path.rglob(f"*{suffix}"))
     if not files:
-        raise ValueError(f"folder {path} must hold .pts files, got none")
+        raise ValueError(f"folder {path} must hold {suffix} files, got none")
     return files
 
 
@@ -258,6 +262,26 @@ def _read_wflw(path: Path) -> Iterable[Annotation]:
         yield Annotation(words[-1], points, None, box)
 
 
+def _read_celeba(path: Path) -> Iterable[Annotation]:
+    for number, line in _lines(path):
+        words = " ".join(line).replace(",", " ").split()
+        if number <= 2 and (len(words) == 1 or "lefteye_x" in words):
+            continue
+        where = f"{path}, line {number}"
+        if len(words) != _CELEBA_WORDS:
+            raise ValueError(f"{where}: must be image and x y of 5 points, got {len(words)} words")
+        yield Annotation(words[0], _numbers(where, words[1:]).reshape(-1, 2))
+
+
+def _read_helen(path: Path) -> Iterable[Annotation]:
+    for file in _files(path, ".txt"):
+        name, _, body = _text(file).strip().partition("\n")
+        points = _table(file, body.replace(",", " "), 2)
+        if len(points) != _HELEN_POINTS:
+            raise ValueError(f"{file} must name an image, then have {_HELEN_POINTS} lines x , y, got {len(points)}")
+        yield Annotation(name.strip(), points)
+
+
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Words of each line that is not empty, with its number."""
     found = [(number, line.split()) for number, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
@@ -302,4 +326,6 @@ READERS: dict[str, Callable[[Path], Iterable[Annotation]]] = {
     "300w": _read_300w,
     "aflw": _read_aflw,
     "wflw": _read_wflw,
+    "celeba": _read_celeba,
+    "helen": _read_helen,
 }

@@ -141,6 +141,56 @@ def test_read_wflw_names_the_line(tmp_path):
         read_foreign("wflw", write(path, "\n"))
 
 
+CELEBA_HEAD = (
+    "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+)
+CELEBA_LINE = "000001.jpg    69  109  106  113   77  142   73  152  108  154\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"2\n{CELEBA_HEAD}\n{CELEBA_LINE}{CELEBA_LINE.replace('1.jpg', '2.jpg')}",
+        f"image_id,{CELEBA_HEAD}\n000001.jpg,{CELEBA_LINE[11:]}\n{CELEBA_LINE}".replace(" ", ",").replace(
+            "1.jpg", "2.jpg", 1
+        ),
+        CELEBA_LINE + CELEBA_LINE.replace("1.jpg", "2.jpg"),
+    ],
+)
+def test_read_celeba_takes_lists_with_and_without_a_head(tmp_path, text):
+    read = read_foreign("celeba", write(tmp_path / "list.txt", text))
+    assert sorted(read.names) == ["000001.jpg", "000002.jpg"]
+    assert read.points.tolist() == [[[69, 109], [106, 113], [77, 142], [73, 152], [108, 154]]] * 2
+
+
+def test_read_celeba_names_the_line(tmp_path):
+    with pytest.raises(ValueError, match=r"list\.txt, line 3: must be image and x y of 5 points, got 3 words"):
+        read_foreign("celeba", write(tmp_path / "list.txt", f"1\n{CELEBA_HEAD}\na.jpg 1 2\n"))
+    with pytest.raises(ValueError, match=r"line 1: could not convert string to float: 'x'"):
+        read_foreign("celeba", write(tmp_path / "list.txt", CELEBA_LINE.replace("69", "x")))
+
+
+def helen(name: str, count: int = 194) -> str:
+    return f"{name}\n" + "".join(f"{x} , {y}\n" for x, y in np.tile(POINTS, (2, 1))[:count])
+
+
+def test_read_helen_takes_files_that_name_their_image(tmp_path):
+    write(tmp_path / "annotation/1.txt", helen("232194_1"))
+    write(tmp_path / "annotation/2.txt", helen("1629243832_1\r"))
+    read = read_foreign("helen", tmp_path / "annotation")
+    assert read.names == ("232194_1", "1629243832_1")
+    assert np.allclose(read.points[0], np.tile(POINTS, (2, 1))[:194], atol=1e-4)
+    assert read_foreign("helen", tmp_path / "annotation/1.txt").names == ("232194_1",)
+
+
+def test_read_helen_wants_194_points(tmp_path):
+    with pytest.raises(ValueError, match=r"1\.txt must name an image, then have 194 lines x , y, got 68"):
+        read_foreign("helen", write(tmp_path / "1.txt", helen("a", 68)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty must hold \.txt files, got none"):
+        read_foreign("helen", tmp_path / "empty")
+
+
 @pytest.mark.parametrize("kind", [np.array, np.ndarray.tolist])
 def test_read_dic_takes_training_annotations(tmp_path, kind):
     content = {"b.png": {"landmark": kind(POINTS[:68]), "bbox": (1, 2, np.int64(3), 4)}}
@@ -199,5 +249,5 @@ def test_read_foreign_says_that_the_file_is_missing(tmp_path, kind):
 
 
 def test_read_foreign_names_the_kinds(tmp_path):
-    with pytest.raises(ValueError, match="kind must be one of pts, dic, 300w, aflw, wflw, got 'coco'"):
+    with pytest.raises(ValueError, match="kind must be one of pts, dic, 300w, aflw, wflw, celeba, helen, got 'coco'"):
         read_foreign("coco", tmp_path)
