@@ -78,7 +78,7 @@ def network_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         UnsupportedCheckpointError: If a layer that shows one is missing or of an impossible size.
     """
-    blocks = {key.split(".")[1] for key in state_dict if key.startswith("body.") and key.endswith(".conv1.weight")}
+    blocks = {key.split(".")[1] for key in state_dict if key.startswith("body.")}
     return {
         "num_landmarks": width_of(state_dict, "stages.0.4.weight") - 1,
         "num_feat": width_of(state_dict, "head.weight"),

@@ -69,3 +69,55 @@ def literal_nme(points, reference, visible, normaliser):
         areas.append(float(((fractions[1:] + fractions[:-1]) / 2 * widths).sum() / limit))
     curve = np.array([np.mean(error < threshold) for threshold in np.linspace(0, 0.35, 3501)])
     return float(error[0]), areas, curve
+
+
+def literal_network(state, x, upscale=8):
+    """Return ``sr`` and three heatmaps, computed table by table from a state dict with our key names."""
+    run = _Layers(state)
+    x = run.conv(run.shift("shift_in", x), "head")
+    a = run.blocks(x, "encoder1", (0, 2))
+    b = run.blocks(run.pool(a), "encoder2", (1, 3, 5))
+    p = run.conv(a, "down1", stride=2) + b
+    p = run.conv(p, "down2", stride=2)
+    c = run.blocks(run.pool(b), "encoder3", (0, 2, 4, 6))
+    p = run.conv(p + c, "down3", stride=2)
+    c = run.blocks(run.pool(c), "encoder4", (1, 3))
+    indices = sorted({int(key.split(".")[1]) for key in state if key.startswith("body.")})
+    f = run.blocks(c, "body", indices) + p
+    r = run.block(run.block(f, "sr_body.0", 0.1), "sr_body.1", 0.1)
+    skip = x
+    for index in (0, 2, 4):
+        skip = run.pool(run.conv(skip, f"skip.{index}"))
+    r = run.conv(r, "sr_body.2") + skip
+    for index in range(0, 2 * {2: 1, 3: 1, 4: 2, 8: 3}[upscale], 2):
+        r = torch.nn.functional.pixel_shuffle(run.conv(r, f"sr_up.{index}"), 3 if upscale == 3 else 2)
+    sr = run.shift("shift_out", run.conv(r, "sr_tail"))
+    g = run.conv(run.blocks(f, "landmark_body", (0, 2)), "landmark_body.4")
+    maps = [run.conv(run.blocks(g, "stages.0", (0, 2)), "stages.0.4")]
+    for stage in ("stages.1", "stages.2"):
+        feat = run.conv(torch.cat((g, maps[-1]), 1), f"{stage}.0").relu()
+        maps.append(run.conv(run.blocks(feat, stage, (2, 4, 6)), f"{stage}.8"))
+    return sr, maps
+
+
+class _Layers:
+    def __init__(self, state):
+        self.state = state
+
+    def conv(self, x, name, stride=1):
+        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        return torch.nn.functional.conv2d(x, weight, bias, stride, padding=1)
+
+    def shift(self, name, x):
+        return torch.nn.functional.conv2d(x, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def pool(self, x):
+        return torch.nn.functional.max_pool2d(x, 2)
+
+    def block(self, x, name, scale=1.0):
+        return scale * self.conv(self.conv(x, f"{name}.conv1").relu(), f"{name}.conv2") + x
+
+    def blocks(self, x, name, indices):
+        for index in indices:
+            x = self.block(x, f"{name}.{index}").relu()
+        return x
