@@ -53,6 +53,8 @@ _TORCHVISION = "https://download.pytorch.org/models"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
 _VGG_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet, whose terms are non-commercial research"
 _RETINAFACE_LICENCE = "facexlib, MIT; trained on WIDER FACE"
+_DIC_PAGE = "https://github.com/Maclory/Deep-Iterative-Collaboration"
+_DIC_LICENCE = "none stated for the file; the code of DIC is MIT"
 
 WEIGHTS: dict[str, KnownWeights] = {
     # torchvision publishes the first 8 digits of the hash, in the file's name
@@ -99,13 +101,29 @@ WEIGHTS: dict[str, KnownWeights] = {
         "none stated by the authors of Progressive Face Super-Resolution",
         "the compressed FAN (1310412 bytes) of https://github.com/DeokyunKim/Progressive-Face-Super-Resolution",
     ),
+    "lightcnn": KnownWeights(
+        "LightCNN_feature.pth",
+        None,
+        None,
+        "feature loss of DICGAN (LightCNNFeatureLoss)",
+        _DIC_LICENCE,
+        f"LightCNN_feature.pth of {_DIC_PAGE}",
+    ),
+    "dic_hourglass": KnownWeights(
+        "FB_HG_68_CelebA.pth",
+        None,
+        None,
+        "hourglass from which DIC's training starts (path.pretrain_hourglass)",
+        _DIC_LICENCE,
+        f"FB_HG_68_CelebA.pth of {_DIC_PAGE}",
+    ),
     "stacked_hourglass": KnownWeights(
         "HG_68_CelebA.pth",
         None,
         None,
         "68 landmarks of DIC's evaluation: facesr prepare landmarks",
-        "none stated for the file; the code of DIC is MIT",
-        "HG_68_CelebA.pth of https://github.com/Maclory/Deep-Iterative-Collaboration",
+        _DIC_LICENCE,
+        f"HG_68_CelebA.pth of {_DIC_PAGE}",
     ),
 }
 
@@ -171,7 +189,7 @@ def resolve_weights(name: str, path: str | os.PathLike | None = None) -> Path:
             raise FileNotFoundError(f"weights must be an existing file, got {str(given)!r}")
         return given
     found, expected = find_weights(name), expected_sha256(name)
-    if found is None and expected is None:
+    if found is None and expected is None and known_weights(name).url is not None:
         raise FileNotFoundError(
             f"{_whereabouts(name)}. Its hash is not known beforehand, so it is not downloaded unasked: run "
             f"`facesr weights fetch {name}`"

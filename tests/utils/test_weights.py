@@ -157,6 +157,28 @@ def test_missing_file_without_an_address_is_asked_for_from_its_page(
 
 
 @pytest.mark.parametrize("function", [resolve_weights, fetch_weights])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("lightcnn", "LightCNN_feature.pth"),
+        ("dic_hourglass", "FB_HG_68_CelebA.pth"),
+        ("stacked_hourglass", "HG_68_CelebA.pth"),
+    ],
+)
+def test_files_of_dic_have_neither_address_nor_hash(
+    home: Path, name: str, file: str, function: Callable[[str], object]
+) -> None:
+    assert (WEIGHTS[name].url, WEIGHTS[name].sha256) == (None, None)
+    page = rf"Put {file} of https://github.com/Maclory/Deep-Iterative-Collaboration into {re.escape(str(home))} as"
+    with pytest.raises(FileNotFoundError, match=page):
+        function(name)
+    path = home / file
+    home.mkdir(parents=True)
+    path.write_bytes(b"by hand")
+    assert resolve_weights(name) == path
+
+
+@pytest.mark.parametrize("function", [resolve_weights, fetch_weights])
 def test_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch, server: Server, home: Path, function: object) -> None:
     publish(monkeypatch, server, 8)
     put(home, server.content[:-1])
