@@ -68,6 +68,8 @@ class SystemCard:
         framing: How a face has to be cropped: ``loose`` (any centred crop), ``ffhq`` (aligned as FFHQ), ...
         num_landmarks: Points that training needs; 0 for none.
         metric_protocol: Prefix of the system's own metrics: ``calculate_<protocol>_psnr``.
+        any_lq_size: Whether a small image of other sides that are multiples of ``size_multiple`` is taken as it is.
+        every_step: Whether its network gives images and heatmaps of every step (``every_step=True``).
     """
 
     system: str
@@ -83,6 +85,8 @@ class SystemCard:
     framing: str
     num_landmarks: int
     metric_protocol: str
+    any_lq_size: bool = False
+    every_step: bool = False
 
     @property
     def gt_size(self) -> int:
@@ -185,6 +189,8 @@ CARDS: dict[str, SystemCard] = {
             framing="loose",
             num_landmarks=68,
             metric_protocol="dic",
+            any_lq_size=True,
+            every_step=True,
         ),
     )
 }

@@ -23,13 +23,22 @@ from facesr_plugin.cards import SystemCard
 from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
 from facesr_plugin.pipeline.heatmaps import FoundHeatmaps
 from facesr_plugin.pipeline.restorer import Restorer
+from facesr_plugin.pipeline.steps import Step, check_steps, find_steps
 from facesr_plugin.registry import METRIC_REGISTRY
 from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
-from facesr_plugin.utils.visualize import Cell, attention_figure, capture_attention, choose_blocks, heatmap_figure
+from facesr_plugin.utils.visualize import (
+    Cell,
+    attention_figure,
+    capture_attention,
+    choose_blocks,
+    heatmap_figure,
+    steps_figure,
+)
 
 GRID_FOLDER = "grid"
 ATTENTION_FOLDER = "attention"
 HEATMAP_FOLDER = "heatmaps"
+STEPS_FOLDER = "steps"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,11 +53,12 @@ class Job(NamedTuple):
     done: bool
     attention: Path | None = None
     heatmaps: Path | None = None
+    steps: Path | None = None
 
     @property
     def complete(self) -> bool:
         """Whether nothing has to be written or measured."""
-        pictures = [path for path in (self.grid, self.attention, self.heatmaps) if path]
+        pictures = [path for path in (self.grid, self.attention, self.heatmaps, self.steps) if path]
         return self.done and not self.gt and all(path.is_file() for path in pictures)
 
 
@@ -110,6 +120,7 @@ class _Face(NamedTuple):
     gt: np.ndarray | None
     maps: dict[str, np.ndarray] | None = None
     heatmaps: FoundHeatmaps | None = None
+    steps: list[Step] | None = None
 
 
 def plan_jobs(
@@ -120,6 +131,7 @@ def plan_jobs(
     grid: bool = False,
     attention: bool = False,
     heatmaps: bool = False,
+    steps: bool = False,
     overwrite: bool = False,
 ) -> list[Job]:
     """List what has to be done.
@@ -131,6 +143,7 @@ def plan_jobs(
         grid: Draw comparison pictures.
         attention: Draw attention figures, into the sub-folder ``attention``.
         heatmaps: Draw landmarks and their heatmaps, into the sub-folder ``heatmaps``.
+        steps: Draw every step of a network that has some, into the sub-folder ``steps``.
         overwrite: Restore again what has a result.
 
     Raises:
@@ -143,7 +156,7 @@ def plan_jobs(
     missing = [path.stem for path in inputs if gt is not None and path.stem not in truths]
     if missing:
         raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
-    wanted = {GRID_FOLDER: grid, ATTENTION_FOLDER: attention, HEATMAP_FOLDER: heatmaps}
+    wanted = {GRID_FOLDER: grid, ATTENTION_FOLDER: attention, HEATMAP_FOLDER: heatmaps, STEPS_FOLDER: steps}
     pictures = {
         name: png_paths(inputs, Path(out) / name) if asked else [None] * len(inputs) for name, asked in wanted.items()
     }
@@ -174,10 +187,12 @@ def run_jobs(
 
     Raises:
         ValueError: If a network itself fails (see ``Restorer``), has no attention there to draw, or there is none for
-            the heatmaps.
+            the heatmaps, or no steps to draw.
     """
     summary = Summary(skipped=sum(job.done for job in jobs))
     todo = [job for job in jobs if not job.complete]
+    if any(job.steps for job in todo):
+        check_steps(restorer)
     shown = choose_blocks(restorer.network, blocks) if any(job.attention for job in todo) else []
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
@@ -189,6 +204,9 @@ def run_jobs(
                 faces = _restore(restorer, [item for item in group if isinstance(item, _Face)])
                 faces = [_look(restorer, face, shown) if face.job.attention else face for face in faces]
                 faces = [_find(find_heatmaps, face) if face.job.heatmaps else face for face in faces]
+                faces = [
+                    face._replace(steps=find_steps(restorer, face.fitted)) if face.job.steps else face for face in faces
+                ]
                 finishing = [pool.submit(_finish, restorer.card, face) for face in faces]
             _collect([future.result() for future in finishing], summary, bar)
     finally:
@@ -268,14 +286,14 @@ def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
             raise ValueError(f"the ground truth must be {wanted} like the result, got {given}")
         if job.grid:
             write_png(job.grid, comparison_grid([Comparison(face.lq, face.sr, face.gt)]))
-        if job.attention or job.heatmaps:
-            _draw_figures(face)
+        if job.attention or job.heatmaps or job.steps:
+            _draw_figures(card, face)
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return Outcome(not job.done, None if face.gt is None else _compare(card, face))
 
 
-def _draw_figures(face: _Face) -> None:
+def _draw_figures(card: SystemCard, face: _Face) -> None:
     job = face.job
     before = [Cell("bicubic", resize_bicubic(face.lq, face.sr.shape[:2]))]
     after = [] if face.gt is None else [Cell("ground truth", face.gt)]
@@ -283,10 +301,22 @@ def _draw_figures(face: _Face) -> None:
         write_png(job.attention, attention_figure(face.sr, face.maps, before=before, after=after))
     if job.heatmaps:
         write_png(job.heatmaps, heatmap_figure(face.sr, *face.heatmaps, before=before, after=after))
+    if job.steps:
+        images, heatmaps, points = zip(*face.steps, strict=True)
+        cells = [Cell(_name_step(card, number, image, face.gt), image) for number, image in enumerate(images, 1)]
+        write_png(job.steps, steps_figure(cells, heatmaps, points, before=before, after=after))
+
+
+def _name_step(card: SystemCard, number: int, image: np.ndarray, gt: np.ndarray | None) -> str:
+    return f"step {number}" if gt is None else f"step {number}: {_measure(card, image, gt).psnr:.2f} dB"
 
 
 def _compare(card: SystemCard, face: _Face) -> tuple[Scores, Scores]:
-    psnr, ssim = (METRIC_REGISTRY.get(f"calculate_{card.metric_protocol}_{name}") for name in ("psnr", "ssim"))
     bicubic = resize_bicubic(face.lq, face.sr.shape[:2])
-    sr, baseline, gt = (image[..., ::-1] for image in (face.sr, bicubic, face.gt))  # metrics take BGR, as BasicSR's
-    return Scores(psnr(sr, gt), ssim(sr, gt)), Scores(psnr(baseline, gt), ssim(baseline, gt))
+    return _measure(card, face.sr, face.gt), _measure(card, bicubic, face.gt)
+
+
+def _measure(card: SystemCard, image: np.ndarray, gt: np.ndarray) -> Scores:
+    psnr, ssim = (METRIC_REGISTRY.get(f"calculate_{card.metric_protocol}_{name}") for name in ("psnr", "ssim"))
+    image, gt = image[..., ::-1], gt[..., ::-1]  # metrics take BGR, as BasicSR's
+    return Scores(psnr(image, gt), ssim(image, gt))

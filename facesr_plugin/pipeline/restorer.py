@@ -27,7 +27,7 @@ MIN_SIDE = 4
 MAX_ASPECT = 4
 
 
-def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32") -> Restorer:
+def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32", *, as_is: bool = False) -> Restorer:
     """Read weights (ours, BasicSR's or official ones) and return the restorer of their system.
 
     Faces enter in the size that the network's arguments name (``out_size``), which may differ from the published one.
@@ -37,6 +37,7 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
         weights: ``.pth`` or ``.safetensors`` file of a generator.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic. On GPUs fp32 convolutions follow torch's TF32 setting.
+        as_is: As for ``Restorer``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -46,7 +47,7 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
     card = get_card(found.system)
     network = build_network(found, card.arch)
     card = card.sized(found.args.get("out_size", card.gt_size))
-    return Restorer(network, card, device, precision, call=found.call)
+    return Restorer(network, card, device, precision, call=found.call, as_is=as_is)
 
 
 class Restorer:
@@ -58,9 +59,10 @@ class Restorer:
         device: As for ``load``.
         precision: As for ``load``; below fp32 the weights stay fp32 and ``torch.autocast`` chooses per operation.
         call: Arguments of the network beside the faces, such as its ``step``.
+        as_is: Take every face as the network's input, whatever its size, instead of resizing it.
 
     Raises:
-        ValueError: If device or precision cannot be had here.
+        ValueError: If device or precision cannot be had here, or nothing enters the network as it is.
     """
 
     def __init__(
@@ -71,7 +73,13 @@ class Restorer:
         precision: str = "fp32",
         *,
         call: Mapping[str, Any] = MappingProxyType({}),
+        as_is: bool = False,
     ) -> None:
+        if as_is and card.upsampling:
+            raise ValueError(
+                f"as_is must be unset for {card.system}, which enlarges the small image before the network"
+            )
+        self.as_is = as_is
         self.card = card
         self.call = dict(call)
         self.device = resolve_device(device)
@@ -90,9 +98,13 @@ class Restorer:
 
         Raises:
             TypeError: If ``face`` is not a uint8 array.
-            ValueError: If its shape is another, a side is below 4 pixels, or one is over 4 times the other.
+            ValueError: If its shape is another, a side is below 4 pixels, one is over 4 times the other, or the network
+                cannot take the face as it is.
         """
         _check_face(face)
+        if self.as_is:
+            _check_multiples(face.shape[:2], self.card)
+            return face
         size = fitted_size(face.shape[:2], self.card)
         if face.shape[:2] == size:
             return face
@@ -110,11 +122,13 @@ class Restorer:
 
         Args:
             faces: One ``(H, W, 3)`` uint8 RGB image, or several.
-            batch: Largest number of faces that go through the network at a time.
+            batch: Largest number of faces that go through the network at a time; of faces that enter in a larger size
+                than the card's, fewer.
 
         Returns:
             One ``(H', W', 3)`` uint8 RGB image per face, in their order: the card's ``gt_size`` for a square face (less
-            for a network of an earlier step), else the shorter side has it and the longer one follows.
+            for a network of an earlier step), else the shorter side has it and the longer one follows; of a face that
+            was taken as it is, the card's ``scale`` times its size.
 
         Raises:
             TypeError, ValueError: As from ``fit``.
@@ -127,9 +141,10 @@ class Restorer:
         for index, face in enumerate(fitted):
             by_size[face.shape].append(index)
         restored: dict[int, np.ndarray] = {}
-        for same in by_size.values():
-            for start in range(0, len(same), batch):
-                chosen = same[start : start + batch]
+        for shape, same in by_size.items():
+            most = self._most_of(shape[:2], batch)
+            for start in range(0, len(same), most):
+                chosen = same[start : start + most]
                 restored.update(zip(chosen, self._restore(np.stack([fitted[i] for i in chosen])), strict=True))
         return [restored[index] for index in range(len(fitted))]
 
@@ -166,6 +181,10 @@ class Restorer:
             faces = (detector or self._own_detector)(to_rgb8(image))
         return next(restore_photos(self, [(image, faces)], chosen))
 
+    def _most_of(self, size: tuple[int, int], batch: int) -> int:
+        """Return how many faces of this size have the pixels of a batch of the card's."""
+        return max(1, min(batch, batch * _input_side(self.card) ** 2 // (size[0] * size[1])))
+
     @cached_property
     def _own_detector(self) -> FaceDetector:
         return FaceDetector(device=self.device)
@@ -190,12 +209,27 @@ def _enlarge(face: np.ndarray, size: tuple[int, int], upsampling: Upsampling) ->
 def fitted_size(size: tuple[int, int], card: SystemCard) -> tuple[int, int]:
     """Return the ``(height, width)`` in which a face of this size enters the network.
 
-    The shorter side gets the card's size. The longer one keeps the ratio, rounded to the card's ``size_multiple``.
+    The shorter side gets the card's size. The longer one keeps the ratio, rounded to the card's ``size_multiple``. An
+    image smaller than the target whose sides are such multiples keeps them, if the card allows any size.
     """
-    base = card.gt_size if card.upsampling else card.lq_size
-    shorter, multiple = min(size), card.size_multiple
+    base, shorter, multiple = _input_side(card), min(size), card.size_multiple
+    if card.any_lq_size and max(size) < card.gt_size and not any(side % multiple for side in size):
+        return size
     height, width = (base if side == shorter else round(base * side / shorter / multiple) * multiple for side in size)
     return height, width
+
+
+def _input_side(card: SystemCard) -> int:
+    return card.gt_size if card.upsampling else card.lq_size
+
+
+def _check_multiples(size: tuple[int, int], card: SystemCard) -> None:
+    height, width = size
+    if height % card.size_multiple or width % card.size_multiple:
+        raise ValueError(
+            f"face must have sides of multiples of {card.size_multiple} to enter {card.system} as it is, got "
+            f"{width} x {height}. Crop or resize it, or leave out as-is."
+        )
 
 
 def _sizes_on_the_way(face: tuple[int, int], target: tuple[int, int], card: SystemCard) -> list[tuple[int, int]]:

@@ -163,7 +163,6 @@ def attention_figure(
     if resample not in _RESAMPLING:
         raise ValueError(f"resample must be one of {', '.join(_RESAMPLING)}, got {resample!r}")
     size = (sr.shape[1], sr.shape[0])
-    grey = np.asarray(Image.fromarray(sr).convert("L").convert("RGB"), np.float32)
     alone, over = [], []
     for caption, values in maps.items():
         values = values.mean(0)
@@ -171,7 +170,7 @@ def attention_figure(
         span = (0.0, 1.0) if fixed_scale else (low, high)
         colour = _enlarge((values - span[0]) / max(span[1] - span[0], 1e-12), size, resample)
         alone.append(Cell(caption, colour))
-        over.append(Cell(f"{low:.2f} to {high:.2f}", (0.5 * grey + 0.5 * colour).astype(np.uint8)))
+        over.append(Cell(f"{low:.2f} to {high:.2f}", _blend(sr, colour)))
     empty = Cell("", np.full_like(sr, 255))
     ends = ("1", "0") if fixed_scale else ("max", "min")
     return _draw([[*before, *alone, Cell("result", sr), *after], [empty] * len(before) + over], size, ends)
@@ -229,6 +228,58 @@ def heatmap_figure(
     )
     left.append(Cell("landmarks", draw_points(face, points)))
     return attention_figure(_enlarge_face(face, scale), maps, before=left, after=right, resample="bilinear")
+
+
+def steps_figure(
+    images: Sequence[Cell],
+    heatmaps: Sequence[np.ndarray],
+    points: Sequence[np.ndarray],
+    *,
+    before: Sequence[Cell] = (),
+    after: Sequence[Cell] = (),
+) -> np.ndarray:
+    """Draw what each step made of a face: its image, below it the heatmaps and the points over the same image.
+
+    Args:
+        images: Of the steps, all of one size.
+        heatmaps: ``(K, h, w)`` of each step; the largest value at each pixel is shown, in colours that are the same for
+            all steps, and the mean height of the peaks told.
+        points: ``(K, 2)`` of each step, (x, y) in pixels of its image, pixel centres at integers.
+        before: Pictures of the same size, to the left of the steps, such as the input.
+        after: Pictures of the same size, to the right of them.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB on white, with a colour bar at the right.
+
+    Raises:
+        ValueError: If there is no step, or not as many of all.
+    """
+    if not images or not len(images) == len(heatmaps) == len(points):
+        counts = f"{len(images)}, {len(heatmaps)} and {len(points)}"
+        raise ValueError(f"images, heatmaps and points must be of as many steps, at least one, got {counts}")
+    scale = _figure_scale(images[0].image)
+    top = max(float(maps.max()) for maps in heatmaps)
+    alone, over, dotted = [], [], []
+    for cell, maps, found in zip(images, heatmaps, points, strict=True):
+        large = _enlarge_face(cell.image, scale)
+        colour = _enlarge(maps.max(0) / max(top, 1e-12), (large.shape[1], large.shape[0]), "bilinear")
+        peaks = float(maps.max((1, 2)).mean())
+        alone.append(Cell(cell.caption, large))
+        over.append(Cell(f"peaks {peaks:.2f}", _blend(large, colour)))
+        dotted.append(Cell("", draw_points(cell.image, found)))
+    left, right = (
+        [Cell(cell.caption, _enlarge_face(cell.image, scale)) for cell in cells] for cells in (before, after)
+    )
+    size = (alone[0].image.shape[1], alone[0].image.shape[0])
+    empty = [Cell("", np.full_like(alone[0].image, 255))]
+    rows = [[*left, *alone, *right], *(empty * len(left) + cells + empty * len(right) for cells in (over, dotted))]
+    return _draw(rows, size, (f"{top:.2f}", "0"))
+
+
+def _blend(face: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Lay half of a coloured map over half of the grey face."""
+    grey = np.asarray(Image.fromarray(face).convert("L").convert("RGB"), np.float32)
+    return (0.5 * grey + 0.5 * colour).astype(np.uint8)
 
 
 def _parts(num_points: int) -> dict[str, tuple[int, int, str]]:

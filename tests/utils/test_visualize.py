@@ -12,6 +12,7 @@ from facesr_plugin.utils.visualize import (
     draw_points,
     heatmap_figure,
     jet,
+    steps_figure,
 )
 from helpers.tiny import tiny_sparnet
 
@@ -126,3 +127,31 @@ def test_heatmap_figure_shows_the_parts_between_the_given_pictures() -> None:
 def test_heatmap_figure_refuses_other_points() -> None:
     with pytest.raises(ValueError, match="heatmaps and points must be of as many landmarks, got 68 and 5"):
         heatmap_figure(SR, np.zeros((68, 8, 8)), np.zeros((5, 2)))
+
+
+def test_steps_figure_has_one_colour_scale_for_all_steps() -> None:
+    face = np.full((256, 256, 3), 128, np.uint8)
+    cells = [Cell("step 1", face), Cell("step 2", face)]
+    maps = [np.full((3, 8, 8), value, np.float32) for value in (0.3, 0.6)]
+    figure = steps_figure(cells, maps, [np.full((3, 2), 20.0)] * 2, before=[Cell("input", face)])
+    windows = figure.reshape(-1, 3)
+    for value in (0.5, 1.0):  # of the highest peak
+        blended = (0.5 * 128 + 0.5 * jet(np.array([[value]]))[0, 0].astype(np.float32)).astype(np.uint8)
+        assert (windows == blended).all(1).sum() >= 256 * 256
+
+
+def test_steps_figure_marks_the_points_of_each_step() -> None:
+    faces = [np.full((256, 256, 3), level, np.uint8) for level in (100, 150)]
+    cells = [Cell(str(number), face) for number, face in enumerate(faces)]
+    points = [np.array([[30.0, 40.0]]), np.array([[200.0, 90.0]])]
+    figure = steps_figure(cells, [np.ones((1, 4, 4), np.float32)] * 2, points)
+    for face, found in zip(faces, points, strict=True):
+        wanted = draw_points(face, found)
+        views = np.lib.stride_tricks.sliding_window_view(figure, wanted.shape)[:, :, 0]
+        corner = (views[:, :, 0, 0] == wanted[0, 0]).all(-1) & (views[:, :, -1, -1] == wanted[-1, -1]).all(-1)
+        assert any(np.array_equal(views[y, x], wanted) for y, x in zip(*np.nonzero(corner), strict=True))
+
+
+def test_steps_figure_wants_all_of_every_step() -> None:
+    with pytest.raises(ValueError, match="must be of as many steps, at least one, got 1, 0 and 1"):
+        steps_figure([Cell("", SR)], [], [np.zeros((1, 2))])

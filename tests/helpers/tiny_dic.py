@@ -1,0 +1,22 @@
+"""A DIC generator small enough for tests, with random but fixed weights."""
+
+from pathlib import Path
+
+import torch
+
+from facesr_plugin.archs.dic_arch import DICNet
+from facesr_plugin.checkpoints import make_record
+
+TINY_DIC = {"num_feat": 4, "num_groups": 2, "num_steps": 3, "num_fusion_block": 1, "hourglass_feat": 4}
+
+
+def tiny_dic(seed: int = 0, **args: int) -> DICNet:
+    """Return the network in eval mode; ``args`` change its size."""
+    torch.manual_seed(seed)
+    return DICNet(**TINY_DIC | args).eval()
+
+
+def save_tiny_dic(path: Path) -> Path:
+    """Write the network with its record, as training saves it, and return its path."""
+    torch.save({"params": tiny_dic().state_dict(), "facesr": make_record("dic", "DICNet", TINY_DIC)}, path)
+    return path
