@@ -1,7 +1,8 @@
 """Load weights of any origin into our key names, and save them.
 
 A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``,
-with ``call`` if the network is called with more than images; safetensors carry it as JSON in their metadata. BasicSR
+with ``call`` if the network is called with more than images, and ``faces`` (``gt_size``, ``scale``) if the training
+stated them; safetensors carry it as JSON in their metadata. BasicSR
 ignores the record, so the same file serves its options.
 """
 
@@ -29,6 +30,8 @@ from facesr_plugin.utils.files import atomic_write
 
 FORMAT_VERSION = 1
 SUFFIXES = (".pth", ".pt", ".safetensors")
+_FACE_FIELDS = ("gt_size", "scale")
+_MAX_FACE = 4096
 
 
 class Weights(NamedTuple):
@@ -42,6 +45,7 @@ class Weights(NamedTuple):
         kind: Where they came from: ``params``, ``params_ema``, or the program whose key names they had (``official``).
         path: The file.
         call: Arguments with which the network is called beside the images.
+        faces: ``gt_size`` and ``scale`` of the faces that it was trained for, in pixels, where the file states them.
     """
 
     system: str
@@ -51,6 +55,7 @@ class Weights(NamedTuple):
     kind: str
     path: Path
     call: Mapping[str, Any] = MappingProxyType({})
+    faces: Mapping[str, int] = MappingProxyType({})
 
 
 def load_weights(
@@ -120,7 +125,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
     suffix = _suffix(path)
     form = format_of(weights.system, weights.arch)
     tensors = _compact(check_weights(form, weights.args, weights.state_dict))
-    record = make_record(weights.system, weights.arch, weights.args, weights.call)
+    record = make_record(weights.system, weights.arch, weights.args, weights.call, weights.faces)
     kind = weights.kind if weights.kind in KINDS else "params"
     if suffix == ".safetensors":
         metadata = {"format": "pt", RECORD: json.dumps(record), "kind": kind}
@@ -161,11 +166,15 @@ def save_official(path: str | os.PathLike, weights: Weights, dialect: str = OFFI
 
 
 def make_record(
-    system: str, arch: str, args: Mapping[str, Any], call: Mapping[str, Any] = MappingProxyType({})
+    system: str,
+    arch: str,
+    args: Mapping[str, Any],
+    call: Mapping[str, Any] = MappingProxyType({}),
+    faces: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the plain record that a file of ours carries under ``facesr``."""
     record = {"system": system, "arch": arch, "args": dict(args), "format": FORMAT_VERSION}
-    return {**record, "call": dict(call)} if call else record
+    return record | {name: dict(value) for name, value in {"call": call, "faces": faces}.items() if value}
 
 
 def _choose(networks: Iterator[Found], system: str | None, arch: str | None) -> Found:
@@ -221,9 +230,22 @@ def _with_record(found: Found, system: str | None, args: dict[str, Any], path: P
         form = format_of(stated_system, arch)
         tensors = check_weights(form, stated, found.tensors)
         call = form.read_call(_call_of(found.record))
+        faces = _faces_of(found.record)
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"its record and its weights disagree: {error}") from error
-    return Weights(stated_system, arch, stated, tensors, found.kind, path, call)
+    return Weights(stated_system, arch, stated, tensors, found.kind, path, call, faces)
+
+
+def _faces_of(record: Mapping[str, Any]) -> Mapping[str, int]:
+    faces = record.get("faces", {})
+    if not isinstance(faces, dict) or not faces.keys() <= set(_FACE_FIELDS):
+        raise UnsupportedCheckpointError(
+            f"faces must be a table of {' and '.join(_FACE_FIELDS)}, got {str(faces)[:80]}"
+        )
+    for name, value in faces.items():
+        if type(value) is not int or not 1 <= value <= _MAX_FACE:
+            raise UnsupportedCheckpointError(f"{name} of the faces must be 1 to {_MAX_FACE}, got {str(value)[:40]}")
+    return faces
 
 
 def _call_of(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,6 +48,13 @@ def network_record(system: str, network_opt: dict[str, Any], net: nn.Module) -> 
     return {"system": system, "arch": type(net).__name__, "args": {**known, **given}, "format": FORMAT}
 
 
+def stated_faces(opt: dict[str, Any]) -> dict[str, int]:
+    """Return ``gt_size`` and ``scale`` of a training's faces, where its options state them."""
+    train = (opt.get("datasets") or {}).get("train") or {}
+    stated = {"gt_size": train.get("gt_size"), "scale": opt.get("scale")}
+    return {name: value for name, value in stated.items() if value is not None}
+
+
 def save_torch(path: str | Path, content: dict[str, Any]) -> None:
     """Write a torch file atomically.
 

@@ -60,6 +60,13 @@ def test_weights_survive_saving(tmp_path, state, suffix, kind):
     assert equal(loaded.state_dict, state)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_sizes_of_the_faces_survive_saving(tmp_path, state, suffix):
+    path, faces = tmp_path / f"net{suffix}", {"gt_size": 64, "scale": 4}
+    save_weights(path, Weights("sparnet", "SPARNet", ARGS, state, "params", path, faces=faces))
+    assert load_weights(path).faces == faces
+
+
 def test_saved_pth_is_what_basicsr_loads(tmp_path, state):
     save_weights(tmp_path / "net.pth", Weights("sparnet", "SPARNet", ARGS, state, "official", tmp_path))
     loaded = torch.load(tmp_path / "net.pth", weights_only=True)
@@ -212,6 +219,11 @@ def test_official_files_are_written_as_released(tmp_path):
         ({"args": {**ARGS, "norm_type": "magic"}}, "disagree.*norm_type must be one of"),
         ({"args": {**ARGS, "colour": 1}}, "disagree.*colour"),
         ({"args": {**ARGS, "max_ch": [8]}}, "max_ch .* out of range"),
+        ({"faces": [256, 4]}, r"disagree: faces must be a table of gt_size and scale, got \[256, 4\]"),
+        ({"faces": {"side": 256}}, "faces must be a table of gt_size and scale, got .*side"),
+        ({"faces": {"scale": 0}}, "scale of the faces must be 1 to 4096, got 0"),
+        ({"faces": {"gt_size": True}}, "gt_size of the faces must be 1 to 4096, got True"),
+        ({"faces": {"gt_size": 10**9}}, "gt_size of the faces must be 1 to 4096, got 1000000000"),
     ],
     ids=str,
 )
