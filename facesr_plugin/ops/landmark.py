@@ -24,6 +24,7 @@ _BROWS_OF_98 = {  # first point of 68: upper and lower edge, whose means the 68 
     17: ((33, 34, 35, 36, 37), (33, 41, 40, 39, 38)),
     22: ((42, 43, 44, 45, 46), (50, 49, 48, 47, 46)),
 }
+_FIVE_OF_19 = (7, 10, 13, 15, 17)
 _FIVE_OF_68 = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))  # ranges whose means they are
 
 
@@ -59,22 +60,24 @@ def points_68(points: np.ndarray) -> np.ndarray:
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Return eyes, nose tip and mouth corners of 5, 68 or 98 points.
+    """Return eyes, nose tip and mouth corners of 5, 19, 68 or 98 points.
 
     Args:
         points: ``(..., K, 2)`` (x, y), any frame.
 
     Returns:
-        ``(..., 5, 2)``; an eye is the mean of the six points about it.
+        ``(..., 5, 2)``; an eye is its centre among 19 points, else the mean of the six points about it.
 
     Raises:
         ValueError: If K is another number.
     """
     count = points.shape[-2]
-    if count not in (5, 68, 98):
-        raise ValueError(f"landmarks must have 5, 68 or 98 points to give 5, got {count}")
+    if count not in (5, 19, 68, 98):
+        raise ValueError(f"landmarks must have 5, 19, 68 or 98 points to give 5, got {count}")
     if count == 5:
         return points
+    if count == 19:
+        return points[..., _FIVE_OF_19, :]
     points = points_68(points)
     return np.stack([points[..., first:end, :].mean(-2) for first, end in _FIVE_OF_68], axis=-2)
 

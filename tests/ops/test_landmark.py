@@ -40,8 +40,15 @@ def test_five_points_of_98_lie_where_the_pupils_are():
 
 def test_five_points_leaves_5_alone_and_rejects_others():
     assert np.array_equal(five_points(numbered(5)), numbered(5))
-    with pytest.raises(ValueError, match="must have 5, 68 or 98 points to give 5, got 19"):
-        five_points(np.zeros((19, 2)))
+    with pytest.raises(ValueError, match="must have 5, 19, 68 or 98 points to give 5, got 194"):
+        five_points(np.zeros((194, 2)))
+
+
+def test_five_points_of_19_change_places_in_the_mirrored_face():
+    five = five_points(numbered(19))
+    assert five[:, 0].tolist() == [7, 10, 13, 15, 17]
+    mirrored = five_points(numbered(19)[flip_permutation(19)])
+    assert np.array_equal(mirrored, five[flip_permutation(5)])
 
 
 @pytest.mark.parametrize("num_points", LAYOUTS)

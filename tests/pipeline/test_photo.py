@@ -7,8 +7,10 @@ import pytest
 from torch import Tensor, nn
 
 from facesr_plugin.cards import CARDS, SystemCard, get_card
+from facesr_plugin.data.synthetic import generate_face
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.ops.align import bounds, crop_face
+from facesr_plugin.ops.landmark import five_points
 from facesr_plugin.pipeline.aligner import alignment
 from facesr_plugin.pipeline.face import Face
 from facesr_plugin.pipeline.landmark_file import read_faces
@@ -80,6 +82,16 @@ def test_celeba_alignment_brings_the_eyes_where_aligned_celeba_has_them() -> Non
     eyes = transform(POINTS[0], alignment(POINTS[0], replace(HD, framing="celeba", lq_size=64)))[:2]
     assert eyes[1, 0] - eyes[0, 0] == pytest.approx(13.9, abs=1.5)
     assert eyes[:, 1] == pytest.approx([33, 33], abs=2)
+
+
+def test_box_alignment_frames_a_face_as_the_training_crops_of_jasrnet_do() -> None:
+    """The points fill the middle 1 / 1.4 of both sides, as the box that ``cut_box`` enlarges."""
+    _, points = generate_face(3, 128)
+    matrix = alignment(five_points(points.astype(np.float64)), replace(HD, framing="box", lq_size=128))
+    found = transform(points, matrix)
+    low, high = found.min(0), found.max(0)
+    assert (low + high) / 2 == pytest.approx([63.5, 63.5], abs=6)
+    assert high - low == pytest.approx([128 / 1.4, 128 / 1.4], rel=0.12)
 
 
 def test_crop_face_resamples_the_photo() -> None:
