@@ -1,8 +1,8 @@
 """Which function runs which case: by the JSON's ``network``, else by the beginning of the name."""
 
-from parity import jasrnet, progressive, sparnet
+from parity import dic, jasrnet, progressive, sparnet
 
-SYSTEMS = {"sparnet": sparnet, "progressive": progressive, "jasrnet": jasrnet}
+SYSTEMS = {"sparnet": sparnet, "progressive": progressive, "jasrnet": jasrnet, "dic": dic}
 
 
 def find_adapter(case):
