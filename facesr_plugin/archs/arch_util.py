@@ -244,7 +244,7 @@ class JoinedConv2d(nn.Conv2d):
         """Map ``num_parts`` maps ``(N, part_ch, H, W)`` to ``(N, out_ch, H, W)``."""
         result = self.convolve_part(0, parts[0])
         for index, part in enumerate(parts[1:], 1):
-            result = result + self.convolve_part(index, part)
+            result += self.convolve_part(index, part)
         return result
 
     def convolve_part(self, index: int, part: Tensor) -> Tensor:
