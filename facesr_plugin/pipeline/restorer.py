@@ -16,7 +16,7 @@ from torch import nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard, Upsampling, get_card
-from facesr_plugin.checkpoints import build_network, load_weights
+from facesr_plugin.checkpoints import Weights, build_network, load_weights
 from facesr_plugin.ops.protocol import UPSAMPLERS, normalise, quantise, to_float
 from facesr_plugin.pipeline.compute import check_precision, resolve_device, run_network
 from facesr_plugin.pipeline.detector import FaceDetector
@@ -30,7 +30,8 @@ MAX_ASPECT = 4
 def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32", *, as_is: bool = False) -> Restorer:
     """Read weights (ours, BasicSR's or official ones) and return the restorer of their system.
 
-    Faces enter in the size that the network's arguments name (``out_size``), which may differ from the published one.
+    Faces enter in the size and the colour range that the file states (its ``faces``, the network's ``out_size`` and
+    ``rgb_range``), which may differ from the published ones.
     A network that grows in steps makes faces of the step that its file names.
 
     Args:
@@ -44,10 +45,19 @@ def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp3
         ValueError: If the file holds no generator's weights, or device or precision cannot be had.
     """
     found = load_weights(weights)
-    card = get_card(found.system)
-    network = build_network(found, card.arch)
-    card = card.sized(found.args.get("out_size", card.gt_size))
-    return Restorer(network, card, device, precision, call=found.call, as_is=as_is)
+    card = trained_card(found)
+    return Restorer(build_network(found, card.arch), card, device, precision, call=found.call, as_is=as_is)
+
+
+def trained_card(weights: Weights) -> SystemCard:
+    """Return the card of a file's system, for the faces that its network was trained with.
+
+    Raises:
+        ValueError: If the system cannot have such faces.
+    """
+    card, args, faces = get_card(weights.system), weights.args, weights.faces
+    gt_size = args.get("out_size", faces.get("gt_size", card.gt_size))
+    return card.sized(gt_size, faces.get("scale")).in_range(args.get("rgb_range", 1.0))
 
 
 class Restorer:
