@@ -1,4 +1,4 @@
-"""Measure landmark files against the true landmarks: NME, AUC, failure rate, and the cumulative curves as a picture.
+"""Measure landmark files against the true ones: NME, NRMSE, AUC, failure rate, and the cumulative curves as a picture.
 
 python scripts/measure_landmarks.py truth.npz jasrnet=found.json [other=more.npz ...] --out ced.png
 
@@ -18,6 +18,7 @@ from facesr_plugin.data.annotations import Landmarks, read_landmarks
 from facesr_plugin.metrics.landmark_metric import (
     calculate_landmark_auc,
     calculate_landmark_failure_rate,
+    calculate_nrmse,
     ced_curve,
     landmark_errors,
 )
@@ -28,9 +29,10 @@ _THRESHOLDS = 1001
 
 
 class Measured(NamedTuple):
-    """``errors`` (N) of the faces, and of them AUC and failure rate at the limit, as fractions."""
+    """``errors`` (N) of the faces, their mean as root mean square, and AUC and failure rate at the limit; fractions."""
 
     errors: np.ndarray
+    nrmse: float
     auc: float
     failure_rate: float
 
@@ -56,7 +58,7 @@ def measure(found: Landmarks, truth: Landmarks, normaliser: str, limit: float) -
     auc, failures = (
         metric(**faces, limit=limit) for metric in (calculate_landmark_auc, calculate_landmark_failure_rate)
     )
-    return Measured(landmark_errors(**faces), auc, failures)
+    return Measured(landmark_errors(**faces), calculate_nrmse(**faces), auc, failures)
 
 
 def main() -> None:
@@ -70,12 +72,12 @@ def main() -> None:
     args = parser.parse_args()
     truth, curves = read_landmarks(args.truth), {}
     thresholds = np.linspace(0, args.limit, _THRESHOLDS)
-    print(f"{'':24}{'NME':>9}{'AUC':>9}{'failures':>10}")
+    print(f"{'':24}{'NME':>9}{'NRMSE':>9}{'AUC':>9}{'failures':>10}")
     for entry in args.found:
         name, _, path = entry.rpartition("=")
         name = name or Path(path).stem
-        errors, auc, failures = measure(read_landmarks(path), truth, args.normaliser, args.limit)
-        print(f"{name:24}{errors.mean():9.2%}{auc:9.2%}{failures:10.2%}")
+        errors, nrmse, auc, failures = measure(read_landmarks(path), truth, args.normaliser, args.limit)
+        print(f"{name:24}{errors.mean():9.2%}{nrmse:9.2%}{auc:9.2%}{failures:10.2%}")
         curves[f"{name} (NME {errors.mean():.1%})"] = ced_curve(errors, thresholds)
     if args.out:
         write_png(args.out, ced_figure(thresholds, curves, f"NME, {args.normaliser}"))

@@ -265,8 +265,8 @@ def steps_figure(
         colour = _enlarge(maps.max(0) / max(top, 1e-12), (large.shape[1], large.shape[0]), "bilinear")
         peaks = float(maps.max((1, 2)).mean())
         alone.append(Cell(cell.caption, large))
-        over.append(Cell(f"peaks {peaks:.2f}", _blend(large, colour)))
-        dotted.append(Cell("", draw_points(cell.image, found)))
+        over.append(Cell(f"heatmaps: peaks {peaks:.2f}", _blend(large, colour)))
+        dotted.append(Cell("landmarks", draw_points(cell.image, found)))
     left, right = (
         [Cell(cell.caption, _enlarge_face(cell.image, scale)) for cell in cells] for cells in (before, after)
     )

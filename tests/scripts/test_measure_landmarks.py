@@ -32,6 +32,7 @@ def shifted(by: list[float]) -> Landmarks:
 def test_faces_are_joined_by_name() -> None:
     found = script.measure(shifted([0, 0.02, 0.06, 0.1]), truth(), "image", 0.08)
     assert found.errors == pytest.approx([0, 0.02, 0.06, 0.1], abs=1e-6)
+    assert found.nrmse == pytest.approx(0.045, abs=1e-6)  # every point of a face is off by the same
     assert (found.auc, found.failure_rate) == (pytest.approx(0.5, abs=1e-6), 0.25)
 
 
@@ -46,5 +47,5 @@ def test_table_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     files = [str(tmp_path / "truth.npz"), f"ours={tmp_path / 'found.json'}", "--out", str(tmp_path / "ced.png")]
     monkeypatch.setattr(sys, "argv", ["measure_landmarks.py", *files, "--normaliser", "image"])
     script.main()
-    assert capsys.readouterr().out.splitlines()[1].split() == ["ours", "1.00%", "87.50%", "0.00%"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["ours", "1.00%", "1.00%", "87.50%", "0.00%"]
     assert Image.open(tmp_path / "ced.png").size == (720, 504)
