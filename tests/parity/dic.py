@@ -1,6 +1,7 @@
 """Families of DIC's reference cases."""
 
 from parity.dic_data import data, metrics
+from parity.dic_files import key_map
 from parity.dic_gan import discriminator, features, losses, unet
 from parity.dic_networks import (
     attentive_block,
@@ -23,6 +24,7 @@ FAMILIES_BY_NETWORK = {
     "StackedHourGlass": stacked_hourglass,
 }
 FAMILIES_BY_PREFIX = {
+    "peer_key_map": key_map,
     "lightcnn_discriminator": discriminator,
     "lightcnn_features": features,
     "unet_": unet,
