@@ -120,11 +120,15 @@ class DICModel(FaceSRModel):
 
     def generator_losses(self) -> dict[str, Tensor]:
         """The terms over all steps, then those of the last image."""
+        return {**self.step_losses(), **super().generator_losses()}
+
+    def step_losses(self) -> dict[str, Tensor]:
+        """The terms over all steps: ``pixel`` and ``align``."""
         terms = {"pixel": sum(self.pixel(sr, self.gt) for sr in self.pixel_images(self.steps.sr))}
         if self.align is not None:
             targets = make_targets(self.landmarks, self.gt, self.steps.heatmaps[-1], self.sigma)
             terms["align"] = sum(self.align(heatmaps, targets) for heatmaps in self.steps.heatmaps)
-        return {**terms, **super().generator_losses()}
+        return terms
 
     def pixel_images(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
         """The images of the steps that the pixel term adds up: all."""
