@@ -70,6 +70,7 @@ class SystemCard:
         metric_protocol: Prefix of the system's own metrics: ``calculate_<protocol>_psnr``.
         any_lq_size: Whether a small image of other sides that are multiples of ``size_multiple`` is taken as it is.
         every_step: Whether its network gives images and heatmaps of every step (``every_step=True``).
+        landmark_head: Whether its network finds landmarks beside restoring (``heads="both"``).
     """
 
     system: str
@@ -87,6 +88,7 @@ class SystemCard:
     metric_protocol: str
     any_lq_size: bool = False
     every_step: bool = False
+    landmark_head: bool = False
 
     @property
     def gt_size(self) -> int:
@@ -171,9 +173,10 @@ CARDS: dict[str, SystemCard] = {
             upsampling=Upsampling("opencv", "bicubic"),
             size_multiple=8,
             output_rounding="round",
-            framing="loose",
+            framing="box",
             num_landmarks=68,
             metric_protocol="jasrnet",
+            landmark_head=True,
         ),
         SystemCard(
             system="dic",

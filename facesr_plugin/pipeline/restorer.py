@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 import facesr_plugin.archs  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard, Upsampling, get_card
@@ -25,6 +25,7 @@ from facesr_plugin.pipeline.photo import PhotoOptions, Result, check_photo, rest
 
 MIN_SIDE = 4
 MAX_ASPECT = 4
+T = TypeVar("T")
 
 
 def load(weights: str | os.PathLike, device: str = "auto", precision: str = "fp32", *, as_is: bool = False) -> Restorer:
@@ -146,17 +147,50 @@ class Restorer:
         """
         if isinstance(faces, np.ndarray) and faces.ndim == 3:
             faces = [faces]
+        return self.map_fitted(self.restore_fitted, faces, batch)
+
+    def map_fitted(
+        self, function: Callable[[np.ndarray], Sequence[T]], faces: Sequence[np.ndarray], batch: int
+    ) -> list[T]:
+        """Apply a function to batches of fitted faces of one size.
+
+        Args:
+            function: Maps ``(N, h, w, 3)`` uint8 to N results.
+            faces: As for a call.
+            batch: As for a call.
+
+        Returns:
+            The results in the order of the faces.
+        """
         fitted = [self.fit(face) for face in faces]
         by_size = defaultdict(list)
         for index, face in enumerate(fitted):
             by_size[face.shape].append(index)
-        restored: dict[int, np.ndarray] = {}
+        results: dict[int, T] = {}
         for shape, same in by_size.items():
             most = self._most_of(shape[:2], batch)
             for start in range(0, len(same), most):
                 chosen = same[start : start + most]
-                restored.update(zip(chosen, self._restore(np.stack([fitted[i] for i in chosen])), strict=True))
-        return [restored[index] for index in range(len(fitted))]
+                results.update(zip(chosen, function(np.stack([fitted[i] for i in chosen])), strict=True))
+        return [results[index] for index in range(len(fitted))]
+
+    def restore_fitted(self, faces: np.ndarray, network: Callable[[Tensor], Tensor] | None = None) -> np.ndarray:
+        """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8.
+
+        Args:
+            faces: From ``fit``.
+            network: In place of the restorer's own with its ``call``.
+        """
+        output = self.run_fitted(faces, network or partial(self.network, **self.call))
+        scale = 1 if self.card.upsampling else self.card.scale
+        height, width = (side * scale for side in faces.shape[1:3])
+        output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
+        return quantise(output, self.card).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def run_fitted(self, faces: np.ndarray, network: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what a network makes of fitted faces ``(N, h, w, 3)`` uint8 in the card's range, as float32."""
+        images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
+        return run_network(network, normalise(to_float(images), self.card), self.precision, f"batch {len(faces)}")
 
     def restore(
         self,
@@ -198,16 +232,6 @@ class Restorer:
     @cached_property
     def _own_detector(self) -> FaceDetector:
         return FaceDetector(device=self.device)
-
-    def _restore(self, faces: np.ndarray) -> np.ndarray:
-        """Map fitted faces ``(N, h, w, 3)`` uint8 to restored ones ``(N, H, W, 3)`` uint8."""
-        images = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
-        network = partial(self.network, **self.call)
-        output = run_network(network, normalise(to_float(images), self.card), self.precision, f"batch {len(faces)}")
-        scale = 1 if self.card.upsampling else self.card.scale
-        height, width = (side * scale for side in faces.shape[1:3])
-        output = output[..., :height, :width]  # a network that halves more often than usual rounds sides up
-        return quantise(output, self.card).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _enlarge(face: np.ndarray, size: tuple[int, int], upsampling: Upsampling) -> np.ndarray:
