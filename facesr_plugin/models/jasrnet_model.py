@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -60,8 +59,7 @@ class JASRNetModel(FaceSRModel):
             if self.heads != "both":
                 opt["find_unused_parameters"] = True
         super().__init__(opt)
-        rgb_range = opt["network_g"].get("rgb_range", 1.0)
-        self.card = replace(self.card, std=tuple(std / rgb_range for std in self.card.std))
+        self.card = self.card.in_range(opt["network_g"].get("rgb_range", 1.0))
 
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
