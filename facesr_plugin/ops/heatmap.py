@@ -34,11 +34,12 @@ def render_gaussian(landmarks: Tensor, size: tuple[int, int], sigma: float) -> T
         )
     if not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
-    x, y = (_bell(landmarks[..., axis], size[1 - axis], sigma) for axis in (0, 1))
+    x, y = (bell(landmarks[..., axis], size[1 - axis], sigma) for axis in (0, 1))
     return torch.nan_to_num(y.unsqueeze(3) * x.unsqueeze(2))
 
 
-def _bell(position: Tensor, length: int, sigma: float) -> Tensor:
+def bell(position: Tensor, length: int, sigma: float) -> Tensor:
+    """Return ``exp(-(p - position)**2 / (2 * sigma**2))`` of the pixels p below ``length``, in a new last dimension."""
     pixels = torch.arange(length, device=position.device, dtype=torch.float64)
     return torch.exp((pixels - position.double().unsqueeze(-1)).square() / (-2 * sigma**2)).to(position.dtype)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facesr_plugin.ops.heatmap import decode_argmax, render_gaussian
+from facesr_plugin.ops.heatmap import bell, decode_argmax
 
 STRIDE = 8
 SIGMA_PX = 4.0
@@ -62,20 +62,27 @@ def render_targets(
         ValueError: If ``landmarks`` is not float ``(N, K, 2)``, ``sigma`` or ``stride`` is not positive, ``size`` does
             not fit, or ``kind`` is unknown.
     """
-    _check(size, stride, sigma, kind)
-    cells = (landmarks.to(torch.float64) - (stride - 1) / 2) / stride
-    maps = KINDS[kind](render_gaussian(cells, (size[0] // stride, size[1] // stride), sigma / stride))
+    _check(landmarks, size, stride, sigma, kind)
+    height, width = (side // stride for side in size)
     x, y = landmarks.unbind(-1)
-    visible = ((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0]))[..., None, None]
-    maps = maps.where(visible & (maps >= _CUT), 0).to(torch.float32)
-    background = 1 - maps.amax(1, keepdim=True)
-    mask = torch.cat((visible, visible.new_ones(len(visible), 1, 1, 1)), 1)
-    return Targets(torch.cat((maps, background), 1), mask.to(torch.float32))
+    visible = ((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0])).unsqueeze(-1)
+    cells = (landmarks.double() - (stride - 1) / 2) / stride
+    bells_x, bells_y = (
+        bell(cells[..., axis], length, sigma / stride).where(visible, 0).to(torch.float32)
+        for axis, length in enumerate((width, height))
+    )
+    heatmaps = bells_x.new_empty((*x.shape[:1], x.shape[1] + 1, height, width))
+    maps, background = heatmaps[:, :-1], heatmaps[:, -1]
+    torch.mul(bells_y.unsqueeze(3), bells_x.unsqueeze(2), out=maps)
+    F.threshold_(KINDS[kind](maps), _CUT, 0.0)
+    torch.amax(maps, 1, out=background).neg_().add_(1)
+    mask = F.pad(visible.to(torch.float32).unsqueeze(-1), (0, 0, 0, 0, 0, 1), value=1.0)
+    return Targets(heatmaps, mask)
 
 
 KINDS = {
     "gaussian": lambda maps: maps,
-    "laplacian": lambda maps: maps - torch.special.entr(maps),  # entr(exp(-q)) = q exp(-q)
+    "laplacian": lambda maps: maps.sub_(torch.special.entr(maps)),  # entr(exp(-q)) = q exp(-q)
 }
 
 
@@ -130,7 +137,11 @@ def _sample_windows(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 _WINDOWS = {"subpixel": _cut_windows, "official": _sample_windows}
 
 
-def _check(size: tuple[int, int], stride: int, sigma: float, kind: str) -> None:
+def _check(landmarks: Tensor, size: tuple[int, int], stride: int, sigma: float, kind: str) -> None:
+    if landmarks.dim() != 3 or landmarks.shape[2] != 2 or not landmarks.is_floating_point():
+        raise ValueError(
+            f"landmarks must be float and have shape (N, K, 2), got {landmarks.dtype} {tuple(landmarks.shape)}"
+        )
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if stride < 1:
