@@ -22,8 +22,8 @@ from facesr_plugin.models.validation import Result
 from facesr_plugin.registry import MODEL_REGISTRY
 
 RECIPE = (
-    "Pretrain the hourglass (options/dic_hourglass.yml) and name its file in path.pretrain_hourglass, or learn all at "
-    "once with network_g.init_type: torch and train.hourglass_freeze_iter: 0."
+    "Pretrain the hourglass (options/dic_hourglass.yml) and name its file in path.pretrain_network_hourglass, or learn "
+    "all at once with network_g.init_type: torch and train.hourglass_freeze_iter: 0."
 )
 _HUGE = 1e3  # the published terms begin near 1
 
@@ -37,8 +37,8 @@ class DICModel(FaceSRModel):
     Args:
         opt: BasicSR's options, of which ``train`` as ``FaceSRModel``, and ``pixel_opt`` (required), ``align_opt``,
             ``sigma`` of the Gaussians in heatmap pixels (default 1) and ``hourglass_freeze_iter``: iterations in which
-            the hourglass keeps its weights (required; -1: all of them). ``path.pretrain_hourglass`` is a file of a
-            FeedbackHourglass, which a run that continues does not read again. ``val.steps`` measures every step.
+            the hourglass keeps its weights (required; -1: all of them). ``path.pretrain_network_hourglass`` is a file
+            of a FeedbackHourglass, which a run that continues does not read again. ``val.steps`` measures every step.
 
     Attributes:
         steps: Images and heatmaps of every step, where something needs them; else None.
@@ -49,7 +49,7 @@ class DICModel(FaceSRModel):
 
     system: ClassVar[str] = "dic"
     more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"val": ("steps",), "path": ("pretrain_hourglass",)}
+        {"val": ("steps",), "path": ("pretrain_network_hourglass",)}
     )
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
 
@@ -80,8 +80,8 @@ class DICModel(FaceSRModel):
     def init_training_settings(self) -> None:
         """Take the weights of the hourglass, then as the base; ``align_opt`` becomes ``self.align``."""
         path = self.opt["path"]
-        if path.get("pretrain_hourglass") and not path.get("resume_state"):
-            self.load_network(self._hourglass, path["pretrain_hourglass"], param_key="params_ema")
+        if path.get("pretrain_network_hourglass") and not path.get("resume_state"):
+            self.load_network(self._hourglass, path["pretrain_network_hourglass"], param_key="params_ema")
         super().init_training_settings()
         self.sigma = self.opt["train"].get("sigma", 1.0)
         self.pixel = self.criteria.pop("pixel")
@@ -170,20 +170,20 @@ class DICModel(FaceSRModel):
 
 def _find_hourglass_problems(options: dict[str, Any]) -> Iterator[str]:
     path, freeze = options.get("path") or {}, options["train"]["hourglass_freeze_iter"]
-    starts = [path.get(name) for name in ("pretrain_hourglass", "pretrain_network_g")]
+    starts = [path.get(name) for name in ("pretrain_network_hourglass", "pretrain_network_g")]
     if path.get("resume_state"):
         return
     if all(starts):
         yield (
-            "path.pretrain_hourglass must be empty with path.pretrain_network_g, whose file has an hourglass, got "
-            f"{starts[0]!r}"
+            "path.pretrain_network_hourglass must be empty with path.pretrain_network_g, whose file has an hourglass, "
+            f"got {starts[0]!r}"
         )
     if any(starts):
         return
     if (options.get("network_g") or {}).get("init_type") == "kaiming":
         yield (
-            "path.pretrain_hourglass must name a file with network_g.init_type: kaiming, got none: heatmaps of 1e12 in "
-            f"step 4. {RECIPE}"
+            "path.pretrain_network_hourglass must name a file with network_g.init_type: kaiming, got none: heatmaps of "
+            f"1e12 in step 4. {RECIPE}"
         )
     elif freeze != 0:
         yield (

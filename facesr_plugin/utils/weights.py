@@ -23,6 +23,10 @@ _ACCEPTED = "accepted.json"
 _UNACCEPTED = ".unaccepted"
 
 
+class MissingWeightsError(FileNotFoundError):
+    """Weights that are nowhere; the message says what they are, where to get them, and with which command."""
+
+
 @dataclass(frozen=True)
 class KnownWeights:
     """One file.
@@ -51,7 +55,7 @@ class KnownWeights:
 
 _TORCHVISION = "https://download.pytorch.org/models"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
-_VGG_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet, whose terms are non-commercial research"
+_TORCHVISION_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet, whose terms are non-commercial research"
 _RETINAFACE_LICENCE = "facexlib, MIT; trained on WIDER FACE"
 _DIC_PAGE = "https://github.com/Maclory/Deep-Iterative-Collaboration"
 _DIC_LICENCE = "none stated for the file; the code of DIC is MIT"
@@ -63,14 +67,14 @@ WEIGHTS: dict[str, KnownWeights] = {
         f"{_TORCHVISION}/vgg19-dcbb9e9d.pth",
         "dcbb9e9d",
         "perceptual loss of SPARNetHD",
-        _VGG_LICENCE,
+        _TORCHVISION_LICENCE,
     ),
     "vgg16": KnownWeights(
         "vgg16-397923af.pth",
         f"{_TORCHVISION}/vgg16-397923af.pth",
         "397923af",
-        "FacePerceptualLoss with vgg_type vgg16",
-        _VGG_LICENCE,
+        "FacePerceptualLoss with vgg_type vgg16; calculate_lpips with net vgg",
+        _TORCHVISION_LICENCE,
     ),
     "retinaface_resnet50": KnownWeights(
         "detection_Resnet50_Final.pth",
@@ -113,7 +117,7 @@ WEIGHTS: dict[str, KnownWeights] = {
         "FB_HG_68_CelebA.pth",
         None,
         None,
-        "hourglass from which DIC's training starts (path.pretrain_hourglass)",
+        "hourglass from which DIC's training starts (path.pretrain_network_hourglass)",
         _DIC_LICENCE,
         f"FB_HG_68_CelebA.pth of {_DIC_PAGE}",
     ),
@@ -124,6 +128,28 @@ WEIGHTS: dict[str, KnownWeights] = {
         "68 landmarks of DIC's evaluation: facesr prepare landmarks",
         _DIC_LICENCE,
         f"HG_68_CelebA.pth of {_DIC_PAGE}",
+    ),
+    "alexnet": KnownWeights(
+        "alexnet-owt-7be5be79.pth",
+        f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
+        "7be5be79",
+        "calculate_lpips with net alex",
+        _TORCHVISION_LICENCE,
+    ),
+    # its authors put the first 8 digits into the file's name, as torch does
+    "inception_fid": KnownWeights(
+        "pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "6726825d",
+        "calculate_fid",
+        "pytorch-fid, Apache-2.0; trained on ImageNet, whose terms are non-commercial research",
+    ),
+    "arcface": KnownWeights(
+        "recognition_arcface_ir_se50.pth",
+        f"{_FACEXLIB}/recognition_arcface_ir_se50.pth",
+        None,
+        "calculate_identity_similarity, calculate_aligned_identity_similarity",
+        "facexlib, MIT; trained on MS-Celeb-1M, which its authors have withdrawn",
     ),
 }
 
@@ -179,8 +205,9 @@ def resolve_weights(name: str, path: str | os.PathLike | None = None) -> Path:
         path: File chosen by the user; it is taken as it is, and then nothing is looked for.
 
     Raises:
-        FileNotFoundError: If ``path`` does not exist, or the file is nowhere and cannot be downloaded; the message has
-            its name, its address and the folder to put it in.
+        FileNotFoundError: If ``path`` does not exist.
+        MissingWeightsError: If the file is nowhere and cannot be downloaded; the message has its name, its address and
+            the folder to put it in.
         ValueError: If the name is unknown, or the file found or downloaded has another hash.
     """
     if path is not None:
@@ -190,7 +217,7 @@ def resolve_weights(name: str, path: str | os.PathLike | None = None) -> Path:
         return given
     found, expected = find_weights(name), expected_sha256(name)
     if found is None and expected is None and known_weights(name).url is not None:
-        raise FileNotFoundError(
+        raise MissingWeightsError(
             f"{_whereabouts(name)}. Its hash is not known beforehand, so it is not downloaded unasked: run "
             f"`facesr weights fetch {name}`"
         )
@@ -248,12 +275,14 @@ def fetch_weights(name: str, *, accept: bool = False) -> Fetched:
 def _download(name: str, target: Path, expected: str | None) -> Path:
     url = known_weights(name).url
     if url is None:
-        raise FileNotFoundError(_whereabouts(name))
+        raise MissingWeightsError(_whereabouts(name))
     logger.info("weights %s: downloading %s to %s", name, url, target)
     try:
         download(url, target, expected)
     except ConnectionError as error:
-        raise FileNotFoundError(f"{_whereabouts(name)}. Download failed: {error}") from error
+        raise MissingWeightsError(
+            f"{_whereabouts(name)}, or run `facesr weights fetch {name}`. Download failed: {error}"
+        ) from error
     return target
 
 
