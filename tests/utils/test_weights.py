@@ -15,6 +15,7 @@ from facesr_plugin.utils import download, weights
 from facesr_plugin.utils.weights import (
     WEIGHTS,
     KnownWeights,
+    MissingWeightsError,
     expected_sha256,
     fetch_weights,
     find_weights,
@@ -65,23 +66,32 @@ def test_table_is_consistent() -> None:
     assert len({entry.file for entry in WEIGHTS.values()}) == len(WEIGHTS)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+@pytest.mark.parametrize("name", ["vgg16", "vgg19", "alexnet"])
 def test_table_has_torchvisions_addresses(name: str) -> None:
     from torchvision.models import get_model_weights
 
     entry = WEIGHTS[name]
     assert entry.url == get_model_weights(name).IMAGENET1K_V1.url
-    assert entry.file == f"{name}-{entry.sha256}.pth"
+    assert entry.file.startswith(name)
+    assert entry.file.endswith(f"-{entry.sha256}.pth")
 
 
 def test_table_has_facexlibs_addresses() -> None:
     import inspect
 
-    from facexlib import detection
+    from facexlib import detection, recognition
 
     source = inspect.getsource(detection.init_detection_model)
     assert WEIGHTS["retinaface_resnet50"].url in source
     assert WEIGHTS["retinaface_mobile0.25"].url in source
+    assert WEIGHTS["arcface"].url in inspect.getsource(recognition.init_recognition_model)
+
+
+def test_table_has_basicsrs_address_of_inception() -> None:
+    from basicsr.archs.inception import FID_WEIGHTS_URL
+
+    assert WEIGHTS["inception_fid"].url == FID_WEIGHTS_URL
+    assert FID_WEIGHTS_URL.endswith(f"-{WEIGHTS['inception_fid'].sha256}.pth")
 
 
 def test_folders_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -98,8 +108,9 @@ def test_unknown_name_is_refused() -> None:
 def test_given_path_is_taken_as_it_is(tmp_path: Path) -> None:
     path = put(tmp_path / "mine", b"anything")
     assert resolve_weights("vgg19", path) == path
-    with pytest.raises(FileNotFoundError, match="weights must be an existing file, got .*none"):
+    with pytest.raises(FileNotFoundError, match="weights must be an existing file, got .*none") as caught:
         resolve_weights("vgg19", tmp_path / "none")
+    assert not isinstance(caught.value, MissingWeightsError)
 
 
 def test_own_folder_comes_before_torchs(
@@ -126,7 +137,7 @@ def test_missing_file_is_not_downloaded_unasked_without_a_hash(
     monkeypatch: pytest.MonkeyPatch, server: Server, home: Path
 ) -> None:
     publish(monkeypatch, server, 0)
-    with pytest.raises(FileNotFoundError, match="not downloaded unasked: run `facesr weights fetch net`"):
+    with pytest.raises(MissingWeightsError, match="not downloaded unasked: run `facesr weights fetch net`"):
         resolve_weights("net")
     assert server.requests == []
 
@@ -136,11 +147,11 @@ def test_failed_download_names_file_address_and_folder(
 ) -> None:
     publish(monkeypatch, server, 64)
     server.faults = ["404"]
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(MissingWeightsError) as caught:
         resolve_weights("net")
     message = str(caught.value)
     assert message.startswith("file.pth (tests) is not in ")
-    assert f"Put {server.url} into {home}" in message
+    assert f"Put {server.url} into {home}, or run `facesr weights fetch net`" in message
     assert "the server answers 404" in message
 
 
@@ -152,7 +163,7 @@ def test_missing_file_without_an_address_is_asked_for_from_its_page(
         r"compressed_fan.pth \(heatmaps .*\) is not in .*\. Put the compressed FAN \(1310412 bytes\) of "
         rf"https://\S+/Progressive-Face-Super-Resolution into {re.escape(str(home))} as compressed_fan.pth, or name"
     )
-    with pytest.raises(FileNotFoundError, match=message):
+    with pytest.raises(MissingWeightsError, match=message):
         function("compressed_fan")
 
 
