@@ -22,6 +22,7 @@ import facesr_plugin.metrics  # noqa: F401  registers them
 from facesr_plugin.cards import SystemCard
 from facesr_plugin.pipeline.grid import Comparison, comparison_grid, resize_bicubic
 from facesr_plugin.pipeline.heatmaps import FoundHeatmaps
+from facesr_plugin.pipeline.joint import Found, Restored, check_landmark_head, restore_with_landmarks, write_found
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.pipeline.steps import Step, check_steps, find_steps
 from facesr_plugin.registry import METRIC_REGISTRY
@@ -39,6 +40,7 @@ GRID_FOLDER = "grid"
 ATTENTION_FOLDER = "attention"
 HEATMAP_FOLDER = "heatmaps"
 STEPS_FOLDER = "steps"
+LANDMARK_FOLDER = "landmarks"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -54,12 +56,18 @@ class Job(NamedTuple):
     attention: Path | None = None
     heatmaps: Path | None = None
     steps: Path | None = None
+    landmarks: Path | None = None
+
+    @property
+    def points(self) -> Path | None:
+        """Landmark file beside the picture of the landmarks."""
+        return self.landmarks and self.landmarks.with_suffix(".json")
 
     @property
     def complete(self) -> bool:
         """Whether nothing has to be written or measured."""
-        pictures = [path for path in (self.grid, self.attention, self.heatmaps, self.steps) if path]
-        return self.done and not self.gt and all(path.is_file() for path in pictures)
+        files = (self.grid, self.attention, self.heatmaps, self.steps, self.landmarks, self.points)
+        return self.done and not self.gt and all(path.is_file() for path in files if path)
 
 
 class Failure(NamedTuple):
@@ -121,6 +129,7 @@ class _Face(NamedTuple):
     maps: dict[str, np.ndarray] | None = None
     heatmaps: FoundHeatmaps | None = None
     steps: list[Step] | None = None
+    landmarks: Found | None = None
 
 
 def plan_jobs(
@@ -132,6 +141,7 @@ def plan_jobs(
     attention: bool = False,
     heatmaps: bool = False,
     steps: bool = False,
+    landmarks: bool = False,
     overwrite: bool = False,
 ) -> list[Job]:
     """List what has to be done.
@@ -144,6 +154,8 @@ def plan_jobs(
         attention: Draw attention figures, into the sub-folder ``attention``.
         heatmaps: Draw landmarks and their heatmaps, into the sub-folder ``heatmaps``.
         steps: Draw every step of a network that has some, into the sub-folder ``steps``.
+        landmarks: Write what a network with a landmark head finds, drawn on the result and as a landmark file in its
+            pixels: ``<stem>.png`` and ``<stem>.json`` in the sub-folder ``landmarks``.
         overwrite: Restore again what has a result.
 
     Raises:
@@ -156,7 +168,13 @@ def plan_jobs(
     missing = [path.stem for path in inputs if gt is not None and path.stem not in truths]
     if missing:
         raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
-    wanted = {GRID_FOLDER: grid, ATTENTION_FOLDER: attention, HEATMAP_FOLDER: heatmaps, STEPS_FOLDER: steps}
+    wanted = {
+        GRID_FOLDER: grid,
+        ATTENTION_FOLDER: attention,
+        HEATMAP_FOLDER: heatmaps,
+        STEPS_FOLDER: steps,
+        LANDMARK_FOLDER: landmarks,
+    }
     pictures = {
         name: png_paths(inputs, Path(out) / name) if asked else [None] * len(inputs) for name, asked in wanted.items()
     }
@@ -187,12 +205,14 @@ def run_jobs(
 
     Raises:
         ValueError: If a network itself fails (see ``Restorer``), has no attention there to draw, or there is none for
-            the heatmaps, or no steps to draw.
+            the heatmaps, no steps to draw, or no landmarks.
     """
     summary = Summary(skipped=sum(job.done for job in jobs))
     todo = [job for job in jobs if not job.complete]
     if any(job.steps for job in todo):
         check_steps(restorer)
+    if any(job.landmarks for job in todo):
+        check_landmark_head(restorer)
     shown = choose_blocks(restorer.network, blocks) if any(job.attention for job in todo) else []
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
@@ -257,9 +277,21 @@ def _read(restorer: Restorer, job: Job) -> _Face | Failure:
 
 
 def _restore(restorer: Restorer, faces: list[_Face]) -> list[_Face]:
-    """Add the results of those that have none; at most one batch."""
-    new = iter(restorer([face.fitted for face in faces if face.sr is None], batch=max(len(faces), 1)))
-    return [face._replace(sr=next(new)) if face.sr is None else face for face in faces]
+    """Add results and landmarks to those that lack them; at most one batch."""
+    todo = [face for face in faces if face.sr is None or face.job.landmarks]
+    images, batch = [face.fitted for face in todo], max(len(todo), 1)
+    if any(face.job.landmarks for face in todo):
+        new = iter(restore_with_landmarks(restorer, images, batch))
+    else:
+        new = iter([Restored(image) for image in restorer(images, batch)])
+    return [_add(face, next(new)) if face.sr is None or face.job.landmarks else face for face in faces]
+
+
+def _add(face: _Face, restored: Restored) -> _Face:
+    """An existing result stays; one of another network's size cannot have the landmarks of this one."""
+    if face.sr is not None and face.sr.shape != restored.image.shape:
+        return face
+    return face._replace(sr=restored.image if face.sr is None else face.sr, landmarks=restored.landmarks)
 
 
 def _look(restorer: Restorer, face: _Face, blocks: Sequence[str]) -> _Face:
@@ -288,6 +320,8 @@ def _finish(card: SystemCard, face: _Face) -> Outcome | Failure:
             write_png(job.grid, comparison_grid([Comparison(face.lq, face.sr, face.gt)]))
         if job.attention or job.heatmaps or job.steps:
             _draw_figures(card, face)
+        if job.landmarks:
+            write_found(job.landmarks, job.output.name, Restored(face.sr, face.landmarks))
     except (ValueError, OSError) as error:
         return Failure(job.source, str(error))
     return Outcome(not job.done, None if face.gt is None else _compare(card, face))

@@ -13,9 +13,11 @@ from PIL import Image
 from facesr_plugin import inference
 from facesr_plugin.cards import get_card
 from facesr_plugin.cli import main
+from facesr_plugin.data.annotations import read_landmarks
 from facesr_plugin.inference import Failure, plan_jobs, run_jobs
 from facesr_plugin.pipeline.restorer import Restorer, load
 from facesr_plugin.utils.imageio import read_image, write_png
+from helpers.landmarks import save_tiny_jasrnet
 from helpers.tiny import save_tiny_sparnet, tiny_sparnet
 from helpers.tiny_fan import save_tiny_fan
 
@@ -339,3 +341,39 @@ def test_run_jobs_refuses_heatmaps_without_finder(faces: Path, weights: Path) ->
     jobs = plan_jobs([faces / "lq"], faces / "out", heatmaps=True)
     with pytest.raises(ValueError, match="find_heatmaps must be given for jobs with heatmaps, got None"):
         run_jobs(jobs, load(weights, device="cpu"))
+
+
+def test_infer_writes_the_landmarks_of_small_images_of_any_size(faces: Path, capsys: pytest.CaptureFixture) -> None:
+    out, jasrnet = faces / "out", save_tiny_jasrnet(faces / "jasrnet.pth", 19)
+    write_png(faces / "lq" / "wide.png", np.array(Image.fromarray(random_face(60, 7)).resize((45, 30))))
+    arguments = (faces / "lq", "--weights", jasrnet, "--out", out)
+    assert infer(*arguments, "--landmarks", "--batch", 4) == 0
+    assert names(out / "landmarks") == sorted(
+        f"{path.stem}{end}" for path in out.glob("*.png") for end in (".json", ".png")
+    )
+    found = read_landmarks(out / "landmarks" / "wide.json")
+    assert (found.names, found.points.shape, found.image_size.tolist()) == (("wide.png",), (1, 19, 2), [[128, 192]])
+    assert read_image(out / "wide.png").shape == (128, 192, 3)
+    assert read_image(out / "landmarks" / "wide.png").shape == (256, 384, 3)
+    assert infer(faces / "lq", "--weights", jasrnet, "--out", faces / "plain", "--batch", 4) == 0
+    assert np.array_equal(read_image(faces / "plain" / "face2.png"), read_image(out / "face2.png"))
+
+
+def test_infer_adds_missing_landmarks_to_existing_results(faces: Path, capsys: pytest.CaptureFixture) -> None:
+    out, jasrnet = faces / "out", save_tiny_jasrnet(faces / "jasrnet.pth")
+    arguments = (faces / "lq", "--weights", jasrnet, "--out", out)
+    assert infer(*arguments, "--landmarks") == 0
+    points = read_landmarks(out / "landmarks" / "face1.json").points
+    (out / "landmarks" / "face1.json").unlink()
+    write_png(out / "face2.png", np.zeros((64, 64, 3), np.uint8))
+    (out / "landmarks" / "face2.png").unlink()
+    assert infer(*arguments, "--landmarks") == 1
+    assert np.allclose(read_landmarks(out / "landmarks" / "face1.json").points, points, atol=1e-3)
+    assert "existing result of 64 x 64 is of another network. Restore it with --overwrite" in capsys.readouterr().err
+
+
+def test_infer_refuses_landmarks_of_a_network_without_them(
+    faces: Path, weights: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert infer(faces / "lq", "--weights", weights, "--out", faces / "out", "--landmarks") == 2
+    assert "landmarks must be of a network that finds them beside restoring, such as JASRNet" in capsys.readouterr().err

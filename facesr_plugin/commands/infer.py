@@ -15,9 +15,9 @@ _DESCRIPTION = """\
 Restore aligned faces: every IN (file, folder or glob) becomes OUT/<stem>.png.
 
 A square face of any size is resized to what the network takes (SPARNet: 128 x 128, bicubic; progressive: 16 x 16,
-halved from 128 x 128, bilinear; DIC: 16 x 16, bicubic) as in the published protocol, so give it the small image. Of
-other shapes the shorter side is, and the longer one follows. DIC takes images below 128 x 128 whose sides are multiples
-of 8 as they are.
+halved from 128 x 128, bilinear; DIC: 16 x 16, bicubic; JASRNet: 128 x 128, bicubic) as in the published protocol, so
+give it the small image. Of other shapes the shorter side is, and the longer one follows. DIC takes images below
+128 x 128 whose sides are multiples of 8 as they are.
 Files that have a result already are left alone, so an interrupted run continues.
 """
 
@@ -40,6 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--attention-blocks", metavar="NAME,...", help="blocks of the network in the figures, such as encoder.1,body.0"
     )
     add_heatmaps(parser)
+    parser.add_argument(
+        "--landmarks", action="store_true", help="write JASRNet's landmarks to DIR/landmarks: drawn, and as JSON"
+    )
     parser.add_argument("--steps", action="store_true", help="write every step of DIC's network to DIR/steps")
     parser.add_argument(
         "--as-is", action="store_true", help="resize nothing: every image enters the network in its own size"
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.attention_blocks and not args.attention:
         raise ValueError("--attention-blocks chooses what --attention draws, got it alone. Add --attention.")
     blocks = args.attention_blocks.split(",") if args.attention_blocks else None
-    pictures = {name: getattr(args, name) for name in ("grid", "attention", "heatmaps", "steps")}
+    pictures = {name: getattr(args, name) for name in ("grid", "attention", "heatmaps", "steps", "landmarks")}
     jobs = plan_jobs(args.inputs, args.out, gt=args.gt, overwrite=args.overwrite, **pictures)
     finder = heatmap_finder(args)
     restorer = load(args.weights, args.device, args.precision, as_is=args.as_is)

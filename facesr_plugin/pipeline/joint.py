@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from facesr_plugin.data.annotations import Landmarks, write_landmarks
 from facesr_plugin.data.transforms import resize_landmarks
 from facesr_plugin.ops.heatmap_targets import decode_centroid
 from facesr_plugin.pipeline.restorer import Restorer, fitted_size
+from facesr_plugin.utils.imageio import write_png
+from facesr_plugin.utils.visualize import draw_points
 
 
 class Found(NamedTuple):
@@ -81,6 +85,31 @@ def find_landmarks(restorer: Restorer, faces: Sequence[np.ndarray], batch: int =
         _resized(one, fitted_size(face.shape[:2], restorer.card), face.shape[:2])
         for one, face in zip(found, faces, strict=True)
     ]
+
+
+def write_found(picture: Path, name: str, restored: Restored) -> None:
+    """Draw the landmarks of a face on it, and write them into a landmark file beside the picture.
+
+    Args:
+        picture: ``.png`` to write; the landmark file has the same stem.
+        name: Of the image, for the landmark file.
+        restored: Image and landmarks.
+
+    Raises:
+        OSError: If a file cannot be written.
+        ValueError: If there are no landmarks, which is so if the image is of another network.
+    """
+    height, width = restored.image.shape[:2]
+    if restored.landmarks is None:
+        raise ValueError(
+            f"the existing result of {width} x {height} is of another network. Restore it with --overwrite"
+        )
+    points, score = restored.landmarks
+    inside = ((points >= -0.5) & (points <= [width - 0.5, height - 0.5])).all(-1)
+    size = np.array([[height, width]])
+    landmarks = Landmarks((name,), points[None], inside[None], score=score.mean(keepdims=True), image_size=size)
+    write_png(picture, draw_points(restored.image, points))
+    write_landmarks(picture.with_suffix(".json"), landmarks)
 
 
 def _both(restorer: Restorer, fitted: np.ndarray) -> list[Restored]:

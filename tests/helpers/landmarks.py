@@ -8,7 +8,8 @@ from torch import nn
 
 from facesr_plugin.archs.fan_arch import CompressedFAN
 from facesr_plugin.archs.hourglass_arch import StackedHourglass
-from facesr_plugin.checkpoints import make_record
+from facesr_plugin.archs.jasrnet_arch import JASRNet
+from facesr_plugin.checkpoints import Weights, make_record, save_weights
 from helpers.fill import fill_state
 
 
@@ -20,6 +21,16 @@ def save_compressed_fan(path: Path, num_landmarks: int = 68) -> Path:
 def save_stacked_hourglass(path: Path) -> Path:
     """Write a filled DIC evaluation network with two stacks of width 4 with its record."""
     return _save(path, StackedHourglass, "dic", num_feat=4, num_stacks=2)
+
+
+def save_tiny_jasrnet(path: Path, num_landmarks: int = 68, *, gt_size: int = 128, scale: int = 8) -> Path:
+    """Write a JASRNet of width 4 with PyTorch's initialisation, for faces of a size, reduced by a factor."""
+    args = {"num_landmarks": num_landmarks, "num_feat": 4, "num_block": 1}
+    torch.manual_seed(0)
+    state = JASRNet(**args, init_type="torch").state_dict()
+    faces = {"gt_size": gt_size, "scale": scale}
+    save_weights(path, Weights("jasrnet", "JASRNet", args, state, "params", path, faces=faces))
+    return path
 
 
 def _save(path: Path, arch: type[nn.Module], system: str, **args: Any) -> Path:

@@ -1,6 +1,7 @@
 """Faces and landmarks from one network."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import torch
 
 from facesr_plugin.archs.jasrnet_arch import JASRNet
 from facesr_plugin.cards import get_card
+from facesr_plugin.data.annotations import read_landmarks
 from facesr_plugin.ops.heatmap_targets import decode_centroid
-from facesr_plugin.pipeline.joint import find_landmarks, restore_with_landmarks
+from facesr_plugin.pipeline.joint import Found, Restored, find_landmarks, restore_with_landmarks, write_found
 from facesr_plugin.pipeline.restorer import Restorer
+from facesr_plugin.utils.imageio import read_image
+from facesr_plugin.utils.visualize import draw_points
 from helpers.faces import make_image
 from helpers.tiny import tiny_sparnet
 
@@ -60,3 +64,19 @@ def test_a_network_without_landmark_head_is_refused(function) -> None:
     restorer = Restorer(tiny_sparnet(), replace(get_card("sparnet"), lq_size=4), device="cpu")
     with pytest.raises(ValueError, match="landmarks must be of a network that finds them beside .* got one of sparnet"):
         function(restorer, [make_image(0, 8)])
+
+
+def test_write_found_draws_the_points_and_writes_their_file(tmp_path: Path) -> None:
+    points = np.array([[3, 4], [30.25, 8], [33, 5]], np.float32)
+    restored = Restored(make_image(0, 32), Found(points, np.float32([0.5, 0.25, 0.75])))
+    write_found(tmp_path / "a.png", "face.png", restored)
+    read = read_landmarks(tmp_path / "a.json")
+    assert read.names == ("face.png",)
+    assert np.array_equal(read.points[0], points)
+    assert read.visible.tolist() == [[True, True, False]]
+    assert (read.score.tolist(), read.image_size.tolist()) == ([0.5], [[32, 32]])
+    assert np.array_equal(read_image(tmp_path / "a.png"), draw_points(restored.image, points))
+    with pytest.raises(
+        ValueError, match="existing result of 32 x 32 is of another network. Restore it with --overwrite"
+    ):
+        write_found(tmp_path / "b.png", "face.png", Restored(restored.image))
