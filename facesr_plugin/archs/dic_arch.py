@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import JoinedConv2d, check_image, check_int, choose, run_checkpointed
-from facesr_plugin.archs.hourglass_arch import FeedbackHourglass
+from facesr_plugin.archs.hourglass_arch import FeedbackHourglass, check_width
 from facesr_plugin.ops.heatmap import merge_heatmaps
 from facesr_plugin.ops.landmark import group_matrix
 from facesr_plugin.registry import ARCH_REGISTRY
@@ -173,8 +173,8 @@ class DICNet(nn.Module):
         whole_contours: With 194 landmarks, let the groups include the last point of every contour, which the released
             table leaves out.
         init_type: ``torch`` for the initial values of torch's layers, or ``kaiming`` for the published ones, N(0,
-            2 / fan_in) without bias, of the recovery branch. The landmark branch always starts from torch's: without
-            weights from its own training it would explode from step to step with the published ones.
+            2 / fan_in) without bias, of the recovery branch. The landmark branch always starts
+            with heatmaps of 0: see FeedbackHourglass.
         checkpointing: Where gradients are needed, compute the features of each recovery block again in the backward
             instead of keeping them: less memory, one more forward of the blocks.
 
@@ -201,6 +201,7 @@ class DICNet(nn.Module):
         sizes = {"num_feat": num_feat, "num_groups": num_groups, "num_steps": num_steps}
         for name, value in (sizes | {"num_fusion_block": num_fusion_block}).items():
             check_int(name, value, least=0 if name == "num_fusion_block" else 1)
+        check_width("hourglass_feat", hourglass_feat)
         flags = {"detach_attention": detach_attention, "whole_contours": whole_contours, "checkpointing": checkpointing}
         _check_flags(flags)
         groups = torch.as_tensor(group_matrix(num_landmarks, whole_contours))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,17 +23,16 @@ _DEPTH = 4
 _SIDE_MULTIPLE = 64  # four times smaller at the head, then halved four times
 
 
-def check_hourglass_sizes(num_landmarks: int, num_feat: int) -> None:
-    """Refuse sizes that no hourglass of DIC can have.
+def check_width(name: str, num_feat: int) -> None:
+    """Refuse a width that no hourglass of DIC can have.
 
     Raises:
-        TypeError: If one is not an int.
-        ValueError: If it is less than 1, or ``num_feat`` is not a multiple of 4.
+        TypeError: If ``num_feat`` is not an int.
+        ValueError: If it is not a positive multiple of 4.
     """
-    check_int("num_landmarks", num_landmarks, least=1)
-    check_int("num_feat", num_feat, least=4)
+    check_int(name, num_feat, least=4)
     if num_feat % 4:
-        raise ValueError(f"num_feat must be a multiple of 4, got {num_feat}")
+        raise ValueError(f"{name} must be a multiple of 4, got {num_feat}")
 
 
 class PlainResidual(nn.Module):
@@ -45,10 +45,19 @@ class PlainResidual(nn.Module):
         self.conv2 = nn.Conv2d(mid, mid, 3, padding=1)
         self.conv3 = nn.Conv2d(mid, out_ch, 1)
         self.shortcut = nn.Identity() if in_ch == out_ch else nn.Conv2d(in_ch, out_ch, 1)
+        nn.init.kaiming_normal_(self.conv1.weight)
+        _keep_variance(self.conv2.weight)
+        nn.init.zeros_(self.conv3.weight)
+        if in_ch != out_ch:
+            _keep_variance(self.shortcut.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_ch, H, W)`` to ``(N, out_ch, H, W)``."""
         return self.shortcut(x) + self.conv3(self.conv2(F.relu(self.conv1(x))))
+
+
+def _keep_variance(weight: Tensor) -> None:
+    nn.init.kaiming_normal_(weight, nonlinearity="linear")
 
 
 class NormResidual(nn.Module):
@@ -114,6 +123,10 @@ class FeedbackHourglass(nn.Module):
 
     Input: RGB in [0, 1] minus DIC's mean. Heatmaps are not squashed; they are trained towards peaks of 1.
 
+    Initial values are such that residual blocks pass on their input, hidden features have no effect and heatmaps are 0.
+    With the published ones, or torch's, heatmaps grow from call to call, and squared errors then drive the network to 0
+    for good, which is nearly right for heatmaps.
+
     Args:
         num_landmarks: Number of heatmaps.
         num_feat: Width; the hourglass itself is twice as wide.
@@ -125,7 +138,8 @@ class FeedbackHourglass(nn.Module):
 
     def __init__(self, *, num_landmarks: int = 68, num_feat: int = 256) -> None:
         super().__init__()
-        check_hourglass_sizes(num_landmarks, num_feat)
+        check_int("num_landmarks", num_landmarks, least=1)
+        check_width("num_feat", num_feat)
         quarter, half = num_feat // 4, num_feat // 2
         self.num_feat = num_feat
         self.head = nn.Conv2d(3, quarter, 7, stride=2, padding=3)
@@ -137,6 +151,15 @@ class FeedbackHourglass(nn.Module):
         self.top = PlainResidual(num_feat, num_feat)
         self.conv = nn.Conv2d(num_feat, num_feat, 1)
         self.heatmaps = nn.Conv2d(num_feat, num_landmarks, 1)
+        self._start_calmly()
+
+    @torch.no_grad()
+    def _start_calmly(self) -> None:
+        for weight in (self.head.weight, self.compress.weight[:, : self.num_feat], self.conv.weight):
+            _keep_variance(weight)
+        nn.init.zeros_(self.compress.weight[:, self.num_feat :])
+        for tensor in (self.heatmaps.weight, self.heatmaps.bias):
+            nn.init.zeros_(tensor)
 
     def forward(self, image: Tensor, hidden: Tensor | None = None) -> RecurrentLandmarks:
         """Predict heatmaps.
@@ -222,7 +245,8 @@ class StackedHourglass(nn.Module):
         self, *, num_landmarks: int = 68, num_feat: int = 256, num_stacks: int = 4, connect: str = "mean"
     ) -> None:
         super().__init__()
-        check_hourglass_sizes(num_landmarks, num_feat)
+        check_int("num_landmarks", num_landmarks, least=1)
+        check_width("num_feat", num_feat)
         check_int("num_stacks", num_stacks, least=1)
         connect = choose("connect", connect, CONNECTIONS)
         quarter, half = num_feat // 4, num_feat // 2
