@@ -102,12 +102,16 @@ class SystemCard:
             ValueError: If the system cannot have such faces.
         """
         scale = self.scale if scale is None else scale
-        step = math.lcm(scale, self.size_multiple) if scale > 0 else 0
+        step = self._gt_multiple(scale) if scale > 0 else 0
         if not 0 < step <= gt_size <= _LARGEST_SIZE or gt_size % step:
             raise ValueError(
                 f"faces of {self.system} must have a multiple of {step} pixels, at most {_LARGEST_SIZE}, got {gt_size}"
             )
         return replace(self, lq_size=gt_size // scale, scale=scale)
+
+    def _gt_multiple(self, scale: int) -> int:
+        """Return what sides of faces are multiples of, for the network's input to have the sides that it takes."""
+        return scale * self.size_multiple if self.upsampling is None else math.lcm(scale, self.size_multiple)
 
     def in_range(self, rgb_range: float) -> SystemCard:
         """Return the card for a network whose colours reach to ``rgb_range`` instead of 1."""

@@ -30,6 +30,20 @@ def test_progressive_card_takes_the_small_image_of_the_published_chain() -> None
     assert (card.framing, card.size_multiple, card.output_rounding) == ("celeba", 1, "round")
 
 
+def test_dic_card_takes_the_small_image_minus_the_mean_of_celeba() -> None:
+    card = get_card("dic")
+    assert (card.lq_size, card.scale, card.gt_size, card.num_landmarks) == (16, 8, 128, 68)
+    assert (card.mean, card.std) == ((0.509, 0.424, 0.378), (1.0, 1.0, 1.0))
+    assert (card.upsampling, card.reduction.kernel, card.reduction.factors(8)) == (None, "bicubic", [8])
+    assert (card.size_multiple, card.output_rounding) == (8, "round")
+
+
+def test_dic_card_counts_its_multiple_in_the_small_image() -> None:
+    assert get_card("dic").sized(192).lq_size == 24
+    with pytest.raises(ValueError, match="faces of dic must have a multiple of 64 pixels, at most 4096, got 72"):
+        get_card("dic").sized(72)
+
+
 @pytest.mark.parametrize(("system", "gt_size", "lq_size"), [("sparnethd", 128, 128), ("sparnet", 64, 8)])
 def test_card_of_another_size_keeps_the_scale(system: str, gt_size: int, lq_size: int) -> None:
     card = get_card(system).sized(gt_size)
