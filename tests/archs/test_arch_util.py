@@ -1,11 +1,12 @@
-"""Spectral norm and checkpointing of SPARNet's blocks."""
+"""Spectral norm and checkpointing of SPARNet's blocks, and convolutions of joined maps."""
 
 import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from facesr_plugin.archs.arch_util import refine_spectral_norm
+from facesr_plugin.archs.arch_util import JoinedConv2d, refine_spectral_norm
 from facesr_plugin.archs.sparnet_arch import SPARNet
 
 TINY = {"min_ch": 8, "max_ch": 16, "in_size": 32, "out_size": 32, "res_depth": 0, "bottleneck_size": 16}
@@ -55,3 +56,13 @@ def test_refine_spectral_norm_does_what_a_forward_in_train_mode_does():
     refine_spectral_norm(twin)
     for one, other in zip(net.buffers(), twin.buffers(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_joined_convolution_is_that_of_the_joined_maps():
+    torch.manual_seed(0)
+    conv = JoinedConv2d(4, 6, num_parts=3)
+    parts = [torch.randn(2, 4, 5, 7) for _ in range(3)]
+    expected = F.conv2d(torch.cat(parts, 1), conv.weight, conv.bias)
+    torch.testing.assert_close(conv(parts), expected)
+    torch.testing.assert_close(sum(conv.convolve_part(i, part) for i, part in enumerate(parts)), expected)
+    assert [tuple(value.shape) for value in conv.state_dict().values()] == [(6, 12, 1, 1), (6,)]

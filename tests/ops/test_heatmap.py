@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from facesr_plugin.ops.heatmap import decode_argmax, decode_subpixel, decode_two_peaks, render_gaussian, scale_to_unit
+from facesr_plugin.ops.heatmap import (
+    decode_argmax,
+    decode_subpixel,
+    decode_two_peaks,
+    merge_heatmaps,
+    render_gaussian,
+    scale_to_unit,
+)
 
 
 def test_render_gaussian_is_the_formula() -> None:
@@ -108,3 +115,28 @@ def test_scale_to_unit_has_the_gradient_of_its_value_at_the_extremes_too() -> No
     assert torch.autograd.gradcheck(scale_to_unit, maps)
     low = torch.full((2, 1, 1, 1), -1.1, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: scale_to_unit(x, low), maps)
+
+
+GROUPS = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_merge_heatmaps_adds_up_what_was_divided_by_its_peak() -> None:
+    maps = torch.tensor([[[[1.0, 2.0]], [[-4.0, 4.0]], [[0.0, 8.0]]]])
+    assert merge_heatmaps(maps, GROUPS).tolist() == [[[[-0.5, 2.0]], [[0.0, 1.0]]]]
+
+
+def test_merge_heatmaps_divides_by_005_at_least() -> None:
+    maps = torch.tensor([[[[0.01, -0.02]], [[-1.0, -2.0]], [[0.0, 0.1]]]])
+    assert merge_heatmaps(maps, torch.eye(3)).flatten().tolist() == pytest.approx([0.2, -0.4, -20, -40, 0, 1])
+
+
+def test_merge_heatmaps_has_the_gradient_of_its_value_through_the_peaks_too() -> None:
+    maps = torch.randn(2, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: merge_heatmaps(x, GROUPS.double()), maps)
+
+
+def test_merge_heatmaps_keeps_full_precision_under_autocast() -> None:
+    maps = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        merged = merge_heatmaps(maps, GROUPS)
+    assert torch.equal(merged, merge_heatmaps(maps, GROUPS))

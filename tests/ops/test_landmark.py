@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facesr_plugin.ops.landmark import LAYOUTS, five_points, flip_permutation, points_68
+from facesr_plugin.ops.landmark import LAYOUTS, five_points, flip_permutation, group_matrix, points_68
 
 
 def numbered(count: int) -> np.ndarray:
@@ -89,3 +89,34 @@ def test_flip_permutation_of_19_and_194_points():
 def test_flip_permutation_rejects_other_numbers():
     with pytest.raises(ValueError, match="landmarks must have 5, 19, 68, 98, 194 points to be mirrored, got 29"):
         flip_permutation(29)
+
+
+def test_group_matrix_of_68_points_gives_each_point_to_one_group():
+    matrix = group_matrix(68)
+    assert matrix.sum(1).tolist() == [6, 6, 9, 20, 27]
+    assert (matrix.sum(0) == 1).all()
+    assert matrix[:, [36, 47, 30, 48, 0, 26]].argmax(0).tolist() == [0, 1, 2, 3, 4, 4]
+
+
+def test_group_matrix_of_5_points_gives_each_its_own():
+    assert np.array_equal(group_matrix(5), np.eye(5))
+
+
+def test_group_matrix_of_194_points_leaves_out_the_ends_of_contours_unless_told():
+    released, whole = group_matrix(194), group_matrix(194, whole_contours=True)
+    assert released.sum(1).tolist() == [38, 38, 16, 55, 40]
+    assert np.flatnonzero((whole - released).sum(0)).tolist() == [40, 57, 113, 133, 153, 173, 193]
+    assert (whole.sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("num_points", [68, 194])
+def test_group_matrix_of_the_mirrored_face_has_the_eyes_exchanged(num_points):
+    matrix = group_matrix(num_points, whole_contours=num_points == 194)
+    assert np.array_equal(matrix[:, flip_permutation(num_points)], matrix[[1, 0, 2, 3, 4]])
+
+
+def test_group_matrix_refuses_other_layouts():
+    with pytest.raises(ValueError, match="num_landmarks must be one of 5, 68, 194 to be merged into groups, got 98"):
+        group_matrix(98)
+    with pytest.raises(ValueError, match="whole_contours must be false unless num_landmarks is 194, got it with 5"):
+        group_matrix(5, whole_contours=True)
