@@ -6,7 +6,7 @@ the sections of this package's models; option files of other models are left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -43,7 +43,7 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
         problems = [
             *_check_top(options, is_train),
             *_check_sections(options, is_train),
-            *_check_known(options, is_train, MODEL_REGISTRY.get(model).more_keys),
+            *_check_known(options, is_train, MODEL_REGISTRY.get(model).val_keys),
             *_check_types(options, registries),
         ]
         if is_train and isinstance(options.get("train"), dict):
@@ -83,12 +83,12 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
         yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
 
 
-def _check_known(options: dict[str, Any], is_train: bool, more: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    val = (*_VAL, *(["attention"] if is_train else []), *more.get("val", ()))
+def _check_known(options: dict[str, Any], is_train: bool, val_keys: tuple[str, ...]) -> Iterator[str]:
+    val = (*_VAL, "attention", *val_keys) if is_train else (*_VAL, *val_keys)
     yield from _unknown(_section(options, "val"), val, "val")
     yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
     own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
-    yield from _unknown(_section(options, "path"), [*_PATH, *own, *more.get("path", ())], "path")
+    yield from _unknown(_section(options, "path"), [*_PATH, *own], "path")
 
 
 def _check_attention(options: dict[str, Any]) -> Iterator[str]:

@@ -6,8 +6,7 @@ neither program nor settings were released.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class DICHourglassModel(FaceSRModel):
 
     system: ClassVar[str] = "dic"
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "landmarks")
-    more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"val": ("steps",)})
+    val_keys: ClassVar[tuple[str, ...]] = ("steps",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "num_steps"}
 
     def __init__(self, opt: dict[str, Any]) -> None:

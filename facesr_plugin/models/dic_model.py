@@ -8,8 +8,7 @@ to explode is refused, and a loss that is no number ends the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from basicsr.utils import get_root_logger
@@ -48,9 +47,7 @@ class DICModel(FaceSRModel):
     """
 
     system: ClassVar[str] = "dic"
-    more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"val": ("steps",), "path": ("pretrain_network_hourglass",)}
-    )
+    val_keys: ClassVar[tuple[str, ...]] = ("steps",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ class FaceSRModel(SRModel):
         {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "optim_g",
          "scheduler"}
     )  # fmt: skip
-    more_keys: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})  # of the sections val and path
+    val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
     call: Mapping[str, Any] = MappingProxyType({})
 
