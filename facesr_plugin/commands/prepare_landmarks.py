@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from facesr_plugin.data.annotations import Landmarks
     from facesr_plugin.pipeline.landmarker import Landmarker
 
-MODELS = ("fan98", "fan68", "compressed_fan", "stacked_hourglass")  # pipeline.landmark_heads.HEADS, which needs torch
+MODELS = ("fan98", "fan68", "compressed_fan", "stacked_hourglass", "jasrnet")  # pipeline.landmark_heads.HEADS
 FORMATS = ("pts", "dic", "300w", "aflw", "wflw", "celeba", "helen")  # data.landmark_readers.READERS
 _DESCRIPTION = """\
 Write the landmarks of faces to OUT, .json or .npz (the same content): what training and restore --landmarks read.
@@ -23,6 +23,7 @@ Write the landmarks of faces to OUT, .json or .npz (the same content): what trai
   fan68            68 points of iBUG/300-W: 2DFAN of face-alignment (pip install face-alignment), or from --weights
   compressed_fan   68 points, the small network of progressive face super-resolution: quick and coarse
   stacked_hourglass  68 points, the network that measures restored faces of 128 pixels in DIC's evaluation
+  jasrnet          points of faces of 16 x 16 pixels, or as the network in --weights was trained
 The faces of photos are found by a detector; with --aligned each image is one square face, of which little more than
 the head is seen.
 
@@ -54,7 +55,8 @@ def add_kind(kinds: Any) -> None:
         type=positive_int,
         metavar="N",
         help="with --aligned, compressed_fan: pixels of the face before the network, which knows one scale (default: "
-        "50, for the authors' network and faces with eyes 0.28 sides apart)",
+        "50, for the authors' network and faces with eyes 0.28 sides apart); jasrnet: pixels of the small face "
+        "(default: as trained)",
     )
     add_detector(parser)
     add("--only-largest", action="store_true", help="take the largest face of a photo only")
@@ -123,7 +125,6 @@ def _landmarker(args: argparse.Namespace) -> tuple[Landmarker, dict[str, Any]]:
         raise ValueError(f"{args.model} takes faces of {kind.framing.ready_side} pixels only, got --side {args.side}")
     named = args.weights is not None or kind.weights is not None
     weights = resolve_weights(kind.weights or args.model, args.weights) if named else None
-    framing = replace(kind.framing, ready_side=args.side) if args.side else kind.framing
     plan = {"model": args.model, "aligned": args.aligned, "side": args.side, "only_largest": args.only_largest}
     plan["weights"] = None if weights is None else file_sha256(weights)[:16]
     detector = None
@@ -132,6 +133,8 @@ def _landmarker(args: argparse.Namespace) -> tuple[Landmarker, dict[str, Any]]:
         detector = FaceDetector(args.detector, found, device=device)
         plan["detector"] = [args.detector, file_sha256(found)[:16]]
     head = kind.load(weights, device)
+    framing = kind.framing.of_side(head.side) if head.side else kind.framing
+    framing = replace(framing, ready_side=args.side) if args.side else framing
     return Landmarker(head, framing, detector, only_largest=args.only_largest), plan
 
 

@@ -3,8 +3,8 @@
 ``fan98``: facexlib's stacked hourglass of 98 points (AWing, trained on WFLW); its own decoder fails on today's numpy
 and mixes up faces at the border, so the heatmaps are decoded here. ``fan68``: 2DFAN of 68 points, from the library
 face-alignment, or from a file by ``TeacherFAN``. ``compressed_fan``: the small network of progressive face
-super-resolution. ``stacked_hourglass``: 68 points, the network with which DIC's evaluation measures restored faces. A
-further head is one more line of ``HEADS``.
+super-resolution. ``stacked_hourglass``: 68 points, the network with which DIC's evaluation measures restored faces.
+``jasrnet``: finds the landmarks of faces of 16 pixels (or as trained). A further head is one more line of ``HEADS``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -27,6 +27,8 @@ from facesr_plugin.data.transforms import resize
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, fit_similarity
 from facesr_plugin.ops.heatmap import decode_subpixel, decode_two_peaks
 from facesr_plugin.ops.protocol import normalise
+from facesr_plugin.pipeline.joint import check_landmark_head, find_landmarks
+from facesr_plugin.pipeline.restorer import Restorer, load
 from facesr_plugin.utils.weights import resolve_weights
 
 _EYES = np.array(FFHQ_TEMPLATE[:2])
@@ -56,6 +58,7 @@ class Framing:
         eyes_y: Height of the eyes, as part of the side; they are centred.
         ready_side: Input for an aligned face whose framing is not known.
         ready_share: Part of it that the aligned face fills; beyond, it is mirrored.
+        ready_kernel: By which an aligned face is resized (Pillow): ``bilinear`` or ``bicubic``.
     """
 
     side: int
@@ -63,6 +66,11 @@ class Framing:
     eyes_y: float
     ready_side: int
     ready_share: float = 1.0
+    ready_kernel: str = "bilinear"
+
+    def of_side(self, side: int) -> Framing:
+        """Return the same framing for a network with another input, that of aligned faces included."""
+        return replace(self, side=side, ready_side=side)
 
     def matrix(self, five: np.ndarray) -> np.ndarray:
         """Return the 2x3 similarity from a photo to the input, by ``(5, 2)`` points of the face."""
@@ -84,7 +92,7 @@ class Framing:
         inner = round(self.ready_share * self.ready_side)
         before = (self.ready_side - inner) // 2
         after = self.ready_side - inner - before
-        image = resize(face, (inner, inner), "bilinear")
+        image = resize(face, (inner, inner), self.ready_kernel)
         image = cv2.copyMakeBorder(image, before, after, before, after, cv2.BORDER_REFLECT_101)
         scale = inner / width
         shift = before + (scale - 1) / 2
@@ -101,6 +109,19 @@ def _two_peaks(heatmaps: Tensor, stride: float) -> Tensor:
     return decode_two_peaks(heatmaps) * stride
 
 
+class Head(Protocol):
+    """A landmark network on its device.
+
+    Attributes:
+        side: Of its input in pixels, where the weights decide it; None: the framing of its kind says it.
+    """
+
+    side: int | None
+
+    def __call__(self, crops: np.ndarray) -> Points:
+        """Find the landmarks of ``(N, S, S, 3)`` uint8 RGB."""
+
+
 class HeatmapHead:
     """Landmarks by the peaks of a network's heatmaps.
 
@@ -109,6 +130,8 @@ class HeatmapHead:
         device: Where it runs.
         decode: Maps heatmaps and their stride S / s to ``(N, K, 2)`` (x, y) in crop pixels.
     """
+
+    side: int | None = None
 
     def __init__(
         self,
@@ -130,6 +153,27 @@ class HeatmapHead:
         return Points(points.double().cpu().numpy(), heatmaps.amax((2, 3)).cpu().numpy())
 
 
+class JointHead:
+    """Landmarks by a network that restores faces too; the crops are its small faces.
+
+    Args:
+        restorer: Of a system whose card has ``landmark_head``.
+
+    Raises:
+        ValueError: If it has none.
+    """
+
+    def __init__(self, restorer: Restorer) -> None:
+        check_landmark_head(restorer)
+        self._restorer = restorer
+        self.side: int | None = restorer.card.lq_size
+
+    def __call__(self, crops: np.ndarray) -> Points:
+        """Find the landmarks of ``(N, S, S, 3)`` uint8 RGB."""
+        found = find_landmarks(self._restorer, list(crops), len(crops))
+        return Points(*(np.stack(values) for values in zip(*found, strict=True)))
+
+
 @dataclass(frozen=True)
 class HeadKind:
     """One kind of landmark network.
@@ -141,7 +185,7 @@ class HeadKind:
         any_side: Whether it takes aligned faces of other sides than ``framing.ready_side``.
     """
 
-    load: Callable[[str | os.PathLike | None, torch.device], HeatmapHead]
+    load: Callable[[str | os.PathLike | None, torch.device], Head]
     framing: Framing
     weights: str | None = None
     any_side: bool = False
@@ -184,6 +228,14 @@ def _stacked_hourglass(path: str | os.PathLike | None, device: torch.device) -> 
     return HeatmapHead(lambda images: network(normalise(images, card)).heatmaps, device, _two_peaks)
 
 
+def _jasrnet(path: str | os.PathLike | None, device: torch.device) -> JointHead:
+    if path is None:
+        raise ValueError(
+            "jasrnet has no published weights. Name those that you trained (facesr options copy jasrnet) with --weights"
+        )
+    return JointHead(load(path, str(device)))
+
+
 def _own(arch: str, path: str | os.PathLike, device: torch.device) -> nn.Module:
     """Build a network of this package with the weights of a file."""
     return build_network(load_weights(path), arch).to(device).eval()
@@ -215,4 +267,6 @@ HEADS: dict[str, HeadKind] = {
     ),
     # boxes about the points; their margin is not published, here the points fill 0.8 of the side
     "stacked_hourglass": HeadKind(_stacked_hourglass, Framing(128, 0.35, 0.25, ready_side=128), "stacked_hourglass"),
+    # as its training crops, see pipeline.aligner
+    "jasrnet": HeadKind(_jasrnet, Framing(16, 0.308, 0.266, ready_side=16, ready_kernel="bicubic"), any_side=True),
 }

@@ -12,7 +12,7 @@ from facesr_plugin.data.landmark_readers import READERS
 from facesr_plugin.pipeline.landmark_file import read_faces
 from helpers.detector import save_detector
 from helpers.faces import write_images
-from helpers.landmarks import save_compressed_fan
+from helpers.landmarks import save_compressed_fan, save_tiny_jasrnet
 
 
 def run(*arguments: object) -> int:
@@ -68,6 +68,21 @@ def test_side_changes_what_the_network_sees(tmp_path: Path, capsys: pytest.Captu
     assert not np.array_equal(first, second)
     assert run(tmp_path / "in", "--out", tmp_path / "z.json", "--model", "fan98", "--aligned", "--side", 64) == 2
     assert "fan98 takes faces of 256 pixels only, got --side 64" in capsys.readouterr().err
+
+
+def test_jasrnet_finds_the_landmarks_of_small_faces(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_images(tmp_path / "in", 2, 30)
+    command = (tmp_path / "in", "--model", "jasrnet", "--aligned", "--out")
+    weights = ("--weights", save_tiny_jasrnet(tmp_path / "w.pth", 19))
+    assert (
+        run(*command, tmp_path / "x.json", *weights) == run(*command, tmp_path / "y.json", *weights, "--side", 30) == 0
+    )
+    reduced, direct = (read_landmarks(tmp_path / name) for name in ("x.json", "y.json"))
+    assert reduced.points.shape == direct.points.shape == (2, 19, 2)
+    assert not np.array_equal(reduced.points, direct.points)
+    assert ((direct.points >= -0.5) & (direct.points <= 29.5)).all()
+    assert run(*command, tmp_path / "z.json") == 2
+    assert "jasrnet has no published weights" in capsys.readouterr().err
 
 
 def test_images_that_were_left_out_end_with_1(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -5,15 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from facesr_plugin.checkpoints import UnsupportedCheckpointError, build_network, load_weights
 from facesr_plugin.commands.prepare_landmarks import MODELS
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, transform
 from facesr_plugin.ops.heatmap import render_gaussian
+from facesr_plugin.pipeline.joint import find_landmarks
 from facesr_plugin.pipeline.landmark_heads import HEADS, Framing, HeatmapHead
+from facesr_plugin.pipeline.restorer import load
+from helpers.faces import make_image
 from helpers.fill import fill_state
-from helpers.landmarks import save_compressed_fan, save_stacked_hourglass
+from helpers.landmarks import save_compressed_fan, save_stacked_hourglass, save_tiny_jasrnet
+from helpers.tiny import save_tiny_sparnet
 
 CPU = torch.device("cpu")
 TEMPLATE = np.array(FFHQ_TEMPLATE)
@@ -185,3 +190,26 @@ def test_fan68_refuses_weights_of_another_network(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "y.pth")
     with pytest.raises(UnsupportedCheckpointError, match=r"cannot use .*y\.pth"):
         HEADS["fan68"].load(tmp_path / "y.pth", CPU)
+
+
+@pytest.mark.parametrize(("gt_size", "scale", "side"), [(128, 8, 16), (64, 4, 16), (128, 2, 64)])
+def test_jasrnet_sees_small_faces_as_it_was_trained(tmp_path: Path, gt_size: int, scale: int, side: int) -> None:
+    path = save_tiny_jasrnet(tmp_path / "w.pth", 19, gt_size=gt_size, scale=scale)
+    head = HEADS["jasrnet"].load(path, CPU)
+    assert head.side == side
+    framing = HEADS["jasrnet"].framing.of_side(head.side)
+    crop = framing.ready(make_image(0, 128))
+    small = np.array(Image.fromarray(make_image(0, 128)).resize((side, side), Image.Resampling.BICUBIC))
+    assert np.array_equal(crop.image, small)
+    points, score = head(np.stack([crop.image, make_image(1, side)]))
+    (expected,) = find_landmarks(load(path, "cpu"), [small])
+    assert points.shape == (2, 19, 2)
+    assert np.allclose(points[0], expected.points, atol=1e-3)
+    assert np.allclose(score[0], expected.score, atol=1e-5)
+
+
+def test_jasrnet_needs_weights_with_a_landmark_head(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"jasrnet has no published weights. Name those that you trained .* --weights"):
+        HEADS["jasrnet"].load(None, CPU)
+    with pytest.raises(ValueError, match="landmarks must be of a network that finds them"):
+        HEADS["jasrnet"].load(save_tiny_sparnet(tmp_path / "w.pth"), CPU)
