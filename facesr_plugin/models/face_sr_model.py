@@ -233,7 +233,7 @@ class FaceSRModel(SRModel):
 
     def _parts(self, fields: Sequence[str]) -> Iterator[int]:
         """Put one part of the batch after the other into ``fields``, then the whole one again; count from 1."""
-        whole = {name: getattr(self, name) for name in fields}
+        whole = {name: value for name in fields if (value := getattr(self, name)) is not None}
         size = len(next(iter(whole.values())))
         if size % self.accumulate:
             raise ValueError(
