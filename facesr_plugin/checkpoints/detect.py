@@ -111,17 +111,14 @@ def identify(state_dict: Mapping[str, Any], system: str | None = None, dialect: 
     """
     if system is not None:
         formats_of(system)
-    candidates = [Identified(form, name) for form in FORMATS for name in (*form.dialects, OURS)]
-    misfits = {
-        candidate: candidate.format.misfits(candidate.dialect, state_dict)
-        for candidate in candidates
-        if dialect in (None, candidate.dialect)
-    }
-    if not misfits:
+    candidates = [
+        Identified(form, name) for form in FORMATS for name in (*form.dialects, OURS) if dialect in (None, name)
+    ]
+    if not candidates:
         raise ValueError(f"no network has key names of {dialect!r}")
-    fitting = [candidate for candidate, wrong in misfits.items() if not wrong]
+    fitting = [candidate for candidate in candidates if candidate.format.fits(candidate.dialect, state_dict)]
     if not fitting or not state_dict:
-        raise UnsupportedCheckpointError(_explain(state_dict, misfits))
+        raise UnsupportedCheckpointError(_explain(state_dict, candidates))
     if system is None:
         return next(candidate for candidate in fitting if candidate.format.claims(state_dict))
     for candidate in fitting:
@@ -171,7 +168,8 @@ def check_weights(form: SystemFormat, args: Mapping[str, Any], state_dict: Mappi
     return {key: state_dict[key] for key in expected}
 
 
-def _explain(state_dict: Mapping[str, Any], misfits: dict[Identified, list[str]]) -> str:
+def _explain(state_dict: Mapping[str, Any], candidates: list[Identified]) -> str:
+    misfits = {candidate: candidate.format.misfits(candidate.dialect, state_dict) for candidate in candidates}
     nearest = min(misfits, key=lambda candidate: len(misfits[candidate]))
     wrong = misfits[nearest]
     if len(wrong) == len(state_dict):

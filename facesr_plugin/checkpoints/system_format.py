@@ -102,3 +102,7 @@ class SystemFormat:
         if dialect == OURS:
             return self.keys.our_misfits(keys)
         return self.dialect(dialect).keys.official_misfits(keys)
+
+    def fits(self, dialect: str, keys: Iterable[str]) -> bool:
+        """Return whether there are no misfits; looks no further than the first one."""
+        return not any(self.misfits(dialect, [key]) for key in keys)
