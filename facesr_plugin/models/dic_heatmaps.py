@@ -5,25 +5,11 @@ Pixel p of an image is place p / stride of a heatmap, as published: the centres 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from facesr_plugin.models.landmarks import check_landmarks
 from facesr_plugin.ops.heatmap import decode_subpixel, render_gaussian
-
-
-def check_sigma(train: Mapping[str, Any]) -> None:
-    """Check ``train.sigma``.
-
-    Raises:
-        ValueError: If it is no positive number.
-    """
-    sigma = train.get("sigma", 1.0)
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
-        raise ValueError(f"train.sigma must be a positive number of heatmap pixels, got {sigma!r}")
 
 
 def make_targets(landmarks: Tensor | None, images: Tensor, heatmaps: Tensor, sigma: float) -> Tensor:
@@ -42,16 +28,7 @@ def make_targets(landmarks: Tensor | None, images: Tensor, heatmaps: Tensor, sig
         ValueError: If there are no landmarks, or as many as the network does not have.
     """
     num_landmarks, height, width = heatmaps.shape[1:]
-    if landmarks is None:
-        raise ValueError(
-            "a batch must have landmarks for the heatmaps to learn, got none. Name their file in "
-            "datasets.train.landmarks."
-        )
-    if landmarks.shape[1] != num_landmarks:
-        raise ValueError(
-            f"landmarks must have {num_landmarks} points as the network has heatmaps, got {landmarks.shape[1]}. "
-            f"Set network_g.num_landmarks: {landmarks.shape[1]}, or use another landmark file."
-        )
+    landmarks = check_landmarks(landmarks, num_landmarks)
     return render_gaussian(landmarks.to(torch.float32) / _stride(images, heatmaps), (height, width), sigma)
 
 

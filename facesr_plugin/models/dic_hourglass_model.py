@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
-from facesr_plugin.models.dic_heatmaps import check_sigma, find_landmarks, make_targets
+from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
 from facesr_plugin.models.face_sr_model import FaceSRModel
+from facesr_plugin.models.landmarks import check_sigma
 from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.protocol import normalise
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -53,7 +54,7 @@ class DICHourglassModel(FaceSRModel):
         """Report wrong numbers, and data without landmarks."""
         train = options["train"]
         try:
-            check_sigma(train)
+            check_sigma(train, "heatmap pixels")
             check_int("train.num_steps", train.get("num_steps", 4), least=1)
         except (TypeError, ValueError) as error:
             yield str(error)

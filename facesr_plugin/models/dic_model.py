@@ -15,8 +15,9 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
-from facesr_plugin.models.dic_heatmaps import check_sigma, find_landmarks, make_targets
+from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
 from facesr_plugin.models.face_sr_model import FaceSRModel
+from facesr_plugin.models.landmarks import check_sigma, find_missing_landmarks
 from facesr_plugin.models.validation import Result
 from facesr_plugin.registry import MODEL_REGISTRY
 
@@ -65,14 +66,14 @@ class DICModel(FaceSRModel):
         if not train.get("pixel_opt"):
             yield "train.pixel_opt must be a section, the loss of every step's image, got none"
         try:
-            check_sigma(train)
+            check_sigma(train, "heatmap pixels")
             check_int("train.hourglass_freeze_iter", train.get("hourglass_freeze_iter"), least=-1)
         except (TypeError, ValueError) as error:
             yield str(error)
         else:
             yield from _find_hourglass_problems(options)
         if train.get("align_opt"):
-            yield from _find_landmark_problems(options)
+            yield from find_missing_landmarks(options, "align_opt")
 
     def init_training_settings(self) -> None:
         """Take the weights of the hourglass, then as the base; ``align_opt`` becomes ``self.align``."""
@@ -186,13 +187,4 @@ def _find_hourglass_problems(options: dict[str, Any]) -> Iterator[str]:
         yield (
             "train.hourglass_freeze_iter must be 0 without weights of the hourglass, which would stay untrained, "
             f"got {freeze}. {RECIPE}"
-        )
-
-
-def _find_landmark_problems(options: dict[str, Any]) -> Iterator[str]:
-    section = (options.get("datasets") or {}).get("train") or {}
-    if section.get("type") == "FaceSRDataset" and not section.get("landmarks"):
-        yield (
-            "datasets.train.landmarks must name the landmark file of the faces for train.align_opt, got none. "
-            "`facesr prepare faces --landmarks` writes landmarks.npz into the LMDB."
         )

@@ -7,7 +7,6 @@ with the best landmarks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from facesr_plugin.models.face_sr_model import FaceSRModel
-from facesr_plugin.models.landmarks import check_landmarks, find_missing_landmarks
+from facesr_plugin.models.landmarks import check_landmarks, check_sigma, find_missing_landmarks
 from facesr_plugin.models.validation import Result, measures_points
 from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, decode_centroid, render_targets
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -160,9 +159,10 @@ def _find_landmark_problems(options: dict[str, Any], train: dict[str, Any]) -> I
     kind = train[_LANDMARK_OPT].get("type")
     if kind != "CPMLoss":
         yield f"train.{_LANDMARK_OPT}.type must be CPMLoss, which takes the heatmaps of all stages, got {kind!r}"
-    sigma = train.get("sigma", SIGMA_PX)
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
-        yield f"train.sigma must be a positive number of pixels, got {sigma!r}"
+    try:
+        check_sigma(train, "pixels")
+    except ValueError as error:
+        yield str(error)
     if train.get("heatmap", "gaussian") not in KINDS:
         yield f"train.heatmap must be one of {', '.join(KINDS)}, got {train['heatmap']!r}"
     for phase, section in (options.get("datasets") or {}).items():
