@@ -46,6 +46,8 @@ _PHOTO_FLAGS = {  # and what they are when not given; crops have no use for them
     "force": False,
     "save_crops": False,
     "detector_weights": None,
+    "align_weights": None,
+    "align_below": None,
 }
 
 
@@ -64,6 +66,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--aligned", action="store_true", help="the inputs are aligned crops: restore each as one face")
     add("--landmarks", metavar="FILE", help="points of the faces (.csv, .npz, .json): nothing is detected")
     add_detector(parser)
+    add("--align-weights", metavar="FILE", help="JASRNet that finds the points by which tiny faces are aligned")
+    add("--align-below", type=float, metavar="PX", help="which faces are tiny (default: twice that JASRNet's input)")
     add("--upscale", type=positive_int, default=1, metavar="N", help="enlarge the photo N times (default: 1)")
     add("--bg-weights", metavar="FILE", help="RRDBNet or SRVGGNetCompact for what is no face (default: Lanczos)")
     add("--bg-tile", type=positive_int, metavar="PX", help="side of the background's tiles (default: 256)")
@@ -140,17 +144,24 @@ def _background(args: argparse.Namespace) -> dict[str, Background]:
 
 
 def _face_finder(args: argparse.Namespace, restorer: Restorer) -> Callable[[Path, np.ndarray], list[Face]]:
+    if args.align_below is not None and not args.align_weights:
+        raise ValueError("--align-below is for the network of --align-weights, got it alone. Add --align-weights.")
     if args.landmarks:
-        if args.detector_weights:
-            raise ValueError("--landmarks needs no detector, so --detector-weights has no use. Leave one of them out.")
+        for flag, value in (("detector", args.detector_weights), ("align", args.align_weights)):
+            if value:
+                raise ValueError(f"--landmarks has the points, so --{flag}-weights has no use. Leave one of them out.")
         from facesr_plugin.pipeline.landmark_file import read_faces
 
         known = read_faces(args.landmarks)
         return lambda path, _photo: known.get(path.stem, [])
     from facesr_plugin.pipeline.detector import FaceDetector
 
-    detector = FaceDetector(args.detector, args.detector_weights, device=restorer.device)
-    return lambda _path, photo: detector(photo)
+    find_faces = FaceDetector(args.detector, args.detector_weights, device=restorer.device)
+    if args.align_weights:
+        from facesr_plugin.pipeline.tiny_faces import align_tiny_faces
+
+        find_faces = align_tiny_faces(find_faces, args.align_weights, restorer.device, args.align_below)
+    return lambda _path, photo: find_faces(photo)
 
 
 def _report(summary: PhotoSummary, out: str) -> None:

@@ -168,7 +168,7 @@ def test_restore_detects_with_the_network_that_is_given(
     assert restore(folder, weights, *given) == 0
     assert "3 photos with 3 restored faces" in capsys.readouterr().out
     assert restore(folder, weights, *given, "--overwrite", "--landmarks", folder / "points.csv") == 2
-    assert "--landmarks needs no detector, so --detector-weights has no use" in capsys.readouterr().err
+    assert "--landmarks has the points, so --detector-weights has no use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("aligned", [False, True])
