@@ -8,6 +8,7 @@ import torch
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.cli import main
 from helpers.checkpoint_files import official_state
+from helpers.tiny_dic import save_tiny_dic
 
 
 @pytest.fixture
@@ -38,6 +39,31 @@ def test_convert_folds_spectral_norm(tmp_path, official, capsys):
     assert loaded.args["spectral_norm"] is False
     assert convert(tmp_path / "ours.pth", tmp_path / "again.pth", "--fold-spectral-norm") == 2
     assert "which has none" in capsys.readouterr().err
+
+
+def test_convert_goes_to_the_names_of_mmagic_and_back(tmp_path, capsys):
+    source = save_tiny_dic(tmp_path / "dic.pth")
+    assert convert(source, tmp_path / "theirs.pth", "--to", "mmagic") == 0
+    assert capsys.readouterr().out.endswith(f"-> {tmp_path / 'theirs.pth'} (mmagic names)\n")
+    theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)["state_dict"]
+    assert all(key.startswith("generator.") for key in theirs)
+    assert convert(tmp_path / "theirs.pth", tmp_path / "ours.pth", "--arg", "num_steps=3") == 0
+    assert "dic DICNet, " in (out := capsys.readouterr().out)
+    assert " tensors (mmagic names): num_landmarks 68, " in out
+    ours, again = load_weights(source), load_weights(tmp_path / "ours.pth")
+    assert again.args == {**ours.args, "num_landmarks": 68}
+    assert all(torch.equal(again.state_dict[key], value) for key, value in ours.state_dict.items())
+
+
+def test_convert_takes_the_network_that_is_named(tmp_path, official, capsys):
+    source = save_tiny_dic(tmp_path / "dic.pth")
+    assert convert(source, tmp_path / "part.pth", "--arch", "FeedbackHourglass", "--to", "official") == 0
+    assert "dic FeedbackHourglass, 114 tensors" in capsys.readouterr().out
+    assert load_weights(tmp_path / "part.pth").arch == "FeedbackHourglass"
+    assert convert(official, tmp_path / "none.pth", "--arch", "FeedbackHourglass") == 2
+    assert "weights of sparnethd (SPARNet), not of FeedbackHourglass" in capsys.readouterr().err
+    assert convert(official, tmp_path / "none.pth", "--to", "mmagic") == 2
+    assert "key names of SPARNet must be facesr or official, got 'mmagic'" in capsys.readouterr().err
 
 
 def test_convert_keeps_what_exists_unless_told(tmp_path, official, capsys):
