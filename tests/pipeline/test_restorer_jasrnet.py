@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.models import build_model
 
 import facesr_plugin
 from facesr_plugin.archs.jasrnet_arch import JASRNet
+from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import Weights, save_official, save_weights
 from facesr_plugin.cli import main
 from facesr_plugin.utils.imageio import read_image, write_png
+from helpers.tiny_jasrnet import jasrnet_options
 
 ARGS = {"num_landmarks": 5, "num_feat": 4, "num_block": 1, "upscale": 8, "rgb_range": 1.0}
 
@@ -82,3 +85,13 @@ def test_load_refuses_faces_that_the_network_cannot_have(tmp_path: Path) -> None
     path = save(tmp_path / "w.pth", {"gt_size": 100, "scale": 4})
     with pytest.raises(ValueError, match="faces of jasrnet must have a multiple of 8 pixels, at most 4096, got 100"):
         facesr_plugin.load(path, device="cpu")
+
+
+def test_a_trainings_file_tells_inference_size_reduction_and_range(tmp_path: Path) -> None:
+    options = jasrnet_options(tmp_path)
+    options |= {"scale": 4, "datasets": {"train": {"gt_size": 64}}}
+    options["network_g"]["rgb_range"] = 255
+    build_model(options).save(0, 1)
+    card = facesr_plugin.load(tmp_path / "models/net_g_1.pth", device="cpu").card
+    assert (card.lq_size, card.scale, card.gt_size) == (16, 4, 64)
+    assert card == get_card("jasrnet").sized(64, 4).in_range(255)
