@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from facesr_plugin.ops.heatmap import decode_subpixel
-from facesr_plugin.ops.protocol import normalise, quantise, to_float
-from facesr_plugin.pipeline.compute import run_network
+from facesr_plugin.ops.protocol import quantise
 from facesr_plugin.pipeline.restorer import Restorer
 
 
@@ -46,8 +44,7 @@ def find_steps(restorer: Restorer, face: np.ndarray) -> list[Step]:
         outputs.append(restorer.network(images, **restorer.call, every_step=True))
         return outputs[-1].sr[-1]
 
-    small = torch.from_numpy(restorer.fit(face)).to(restorer.device).permute(2, 0, 1).unsqueeze(0)
-    run_network(network, normalise(to_float(small), restorer.card), restorer.precision, "the face's size")
+    restorer.run_fitted(restorer.fit(face)[np.newaxis], network)
     images = [quantise(sr, restorer.card)[0].permute(1, 2, 0).contiguous().cpu().numpy() for sr in outputs[0].sr]
     return [Step(*pair) for pair in zip(images, *_read_heatmaps(outputs[0].heatmaps, images[0]), strict=True)]
 
