@@ -23,7 +23,11 @@ _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
             "save_checkpoint_freq", "loss_weight", "clip_grad_value")  # fmt: skip
-_LOSS_WEIGHTS = {"FacialAttentionLoss": "compressed_fan", "FaceHeatmapLoss": "compressed_fan"}
+_LOSS_WEIGHTS = {
+    "FacialAttentionLoss": "compressed_fan",
+    "FaceHeatmapLoss": "compressed_fan",
+    "LightCNNFeatureLoss": "lightcnn",
+}
 
 
 def check_options(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> None:

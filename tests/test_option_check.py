@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from basicsr.utils import registry
 
-from facesr_plugin.option_check import check_options
+from facesr_plugin.option_check import _LOSS_WEIGHTS, check_options
 from facesr_plugin.utils.option_file import load_option_file, shipped_options
 
 REGISTRIES = {kind: getattr(registry, f"{kind.upper()}_REGISTRY") for kind in ("dataset", "loss", "metric", "model")}
@@ -18,18 +18,18 @@ def check(options: dict[str, Any], is_train: bool = True) -> None:
     check_options(options, is_train, REGISTRIES)
 
 
-def give_fan(options: dict[str, Any], path: Path) -> None:
-    """Let the losses that need a compressed FAN name a file: nobody can download it."""
+def give_weights(options: dict[str, Any], path: Path) -> None:
+    """Let the losses that need a file which nobody can download name one."""
     path.touch()
     for section in options.get("train", {}).values():
-        if isinstance(section, dict) and section.get("type") in ("FacialAttentionLoss", "FaceHeatmapLoss"):
+        if isinstance(section, dict) and section.get("type") in _LOSS_WEIGHTS:
             section["weights"] = str(path)
 
 
 @pytest.mark.parametrize("name", list(shipped_options()))
 def test_every_shipped_file_passes(name: str, tmp_path: Path) -> None:
     options = load_option_file(shipped_options()[name])
-    give_fan(options, tmp_path / "fan.pth")
+    give_weights(options, tmp_path / "weights.pth")
     check(options, is_train=not name.startswith("test_"))
 
 
@@ -48,7 +48,7 @@ def test_missing_weights_of_the_alignment_network_are_found_before_the_run(
     monkeypatch.setenv("FACESR_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     options = load_option_file(shipped_options()["progressive"])
-    give_fan(options, tmp_path / "fan.pth")
+    give_weights(options, tmp_path / "weights.pth")
     options["train"]["heatmap_opt"]["weights"] = None
     with pytest.raises(ValueError, match=r"^train.heatmap_opt: compressed_fan.pth .* is not in .*. Put "):
         check(options)
@@ -57,9 +57,18 @@ def test_missing_weights_of_the_alignment_network_are_found_before_the_run(
         check(options)
 
 
+def test_missing_weights_of_the_feature_network_are_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"^train.feature_opt: LightCNN_feature.pth .* is not in "):
+        check(load_option_file(shipped_options()["dicgan"]))
+
+
 def test_problems_of_the_model_are_found_before_the_run(tmp_path: Path) -> None:
     options = load_option_file(shipped_options()["progressive"])
-    give_fan(options, tmp_path / "fan.pth")
+    give_weights(options, tmp_path / "weights.pth")
     options["train"]["accumulate"] = 2
     options["train"]["stages"][1]["weights"]["atention"] = 1
     with pytest.raises(ValueError, match="^2 problems in the options:\n") as caught:
