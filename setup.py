@@ -59,7 +59,7 @@ DEV = ["pytest>=7.4", "ruff>=0.8", "scikit-image>=0.21", "hypothesis>=6.90", "pr
 setup(
     name="facesr-plugin",
     version=re.search(r'__version__ = "(.+)"', (ROOT / "facesr_plugin/version.py").read_text())[1],
-    description="Face super-resolution for BasicSR: SPARNet, SPARNetHD and Progressive FSR; DIC and JASRNet to come",
+    description="Face super-resolution for BasicSR: SPARNet, SPARNetHD, Progressive FSR, DIC and JASRNet",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
