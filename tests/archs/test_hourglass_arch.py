@@ -1,13 +1,9 @@
 """Landmark networks of DIC: counts, hidden features, stacks, errors."""
 
-import copy
-import pickle
-
 import pytest
 import torch
 
 from facesr_plugin.archs.hourglass_arch import FeedbackHourglass, StackedHourglass
-from facesr_plugin.registry import ARCH_REGISTRY
 from helpers.tiny_dic import draw_weights
 
 NETWORKS = (FeedbackHourglass, StackedHourglass)
@@ -86,20 +82,6 @@ def test_the_mean_of_the_same_hidden_maps_changes_nothing():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_networks_treat_samples_alone(network):
-    net, batch = tiny(network), image(3, 3, 64, 64)
-    torch.testing.assert_close(net(batch).heatmaps[1:2], net(batch[1:2]).heatmaps, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])  # noqa: S301
-def test_networks_can_be_copied_after_a_training_step(network, copier):
-    net, face = tiny(network).train(), image(2, 3, 64, 64)
-    net(face).heatmaps.square().mean().backward()
-    assert torch.equal(copier(net).eval()(face).heatmaps, net.eval()(face).heatmaps)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
@@ -136,15 +118,3 @@ def test_stacks_refuse_other_arguments():
 def test_stacks_refuse_another_number_of_hidden_maps():
     with pytest.raises(ValueError, match=r"hidden must have one map for each stack but the last \(1\), got 2"):
         tiny(StackedHourglass, num_stacks=2)(image(1, 3, 64, 64), [image(1, 16, 16, 16)] * 2)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_networks_are_registered(network):
-    assert ARCH_REGISTRY.get(network.__name__) is network
-
-
-def test_untrained_feedback_hourglass_neither_shows_nor_grows_anything():
-    net, face = FeedbackHourglass(num_feat=16), image(2, 3, 64, 64)
-    first = net(face)
-    assert not first.heatmaps.any()
-    assert torch.equal(net(face, 100 * first.hidden).hidden, first.hidden)

@@ -6,7 +6,7 @@ in tests, and in ``scripts/benchmark/dic.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -141,7 +141,7 @@ def literal_twin(net: DICNet) -> LiteralDIC:
 class Saved:
     """Bytes that autograd keeps for the backward (``total``), each storage once, parameters left out."""
 
-    def __init__(self, parameters: Iterator[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._parameters = {value.untyped_storage()._cdata for value in parameters}
         self._sizes: dict[int, int] = {}
 
@@ -159,8 +159,8 @@ class Saved:
 
 
 @contextmanager
-def count_saved(net: torch.nn.Module) -> Iterator[Saved]:
+def count_saved(parameters: Iterable[Tensor]) -> Iterator[Saved]:
     """Count what autograd saves inside; results must be kept until the end, so that no storage is used again."""
-    saved = Saved(net.parameters())
+    saved = Saved(parameters)
     with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda tensor: tensor):
         yield saved
