@@ -106,7 +106,7 @@ GENERATOR_KEYS = KeyMap(generator_rules("official"))
 def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Find DICNet's constructor arguments from a state dict with our key names.
 
-    The number of steps and whether the attention is detached leave no trace in weights: they get the published values.
+    ``num_steps``, ``detach_attention`` and ``whole_contours`` leave no trace in weights: they get the published values.
 
     Raises:
         UnsupportedCheckpointError: If a layer is missing that shows one.

@@ -34,6 +34,7 @@ from facesr_plugin.models.validation import Result, validate
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.option_file import check_keys
 from facesr_plugin.utils.resume import POSITION
+from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
 
 class FaceSRModel(SRModel):
@@ -333,13 +334,16 @@ class FaceSRModel(SRModel):
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load weights of this package, of BasicSR or of the official release through the safe reader.
 
-        The file may hold several networks, or one that contains this one. A test calls the generator as its file says.
+        The file may hold several networks, or one that contains this one; a name of ``facesr weights list`` stands for
+        its file. A test calls the generator as its file says.
 
         Raises:
+            FileNotFoundError: If there is no such file.
             ValueError: If the file does not fit the network.
         """
         bare = self.get_bare_model(net)
-        weights = load_weights(load_path, prefer=param_key, arch=type(bare).__name__)
+        path = resolve_weights(load_path) if load_path in WEIGHTS else load_path
+        weights = load_weights(path, prefer=param_key, arch=type(bare).__name__)
         get_root_logger().info(f"Loading {type(bare).__name__} from {load_path} ({weights.kind})")
         try:
             bare.load_state_dict(weights.state_dict, strict=strict)

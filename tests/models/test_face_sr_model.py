@@ -10,6 +10,7 @@ from basicsr.models import build_model
 
 from facesr_plugin.checkpoints import load_weights, read_checkpoint
 from facesr_plugin.utils.resume import POSITION
+from facesr_plugin.utils.weights import WEIGHTS, KnownWeights
 from helpers.options import model_options
 
 
@@ -187,6 +188,20 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     options["path"]["pretrain_network_g"] = str(tmp_path / "models/net_g_1.pth")
     with pytest.raises(ValueError, match="does not fit the options of SPARNet"):
         build_model(options)
+
+
+def test_weights_of_the_list_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(tmp_path))
+    monkeypatch.setitem(WEIGHTS, "small", KnownWeights("net_g_1.pth", None, None, "tests", "none", "nowhere"))
+    options = model_options(tmp_path)
+    options["path"]["pretrain_network_g"] = "small"
+    with pytest.raises(FileNotFoundError, match=r"net_g_1.pth \(tests\) is not in .* Put nowhere into"):
+        build_model(options)
+    saved = build_model(model_options(tmp_path))
+    saved.save(0, 1)
+    (tmp_path / "models").rename(tmp_path / "weights")
+    loaded = build_model(options).net_g.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in saved.net_g.state_dict().items())
 
 
 def test_options_given_are_not_changed(tmp_path: Path) -> None:
