@@ -15,6 +15,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_sigma, find_missing_landmarks
@@ -71,6 +72,7 @@ class DICModel(FaceSRModel):
             yield from _find_hourglass_problems(options)
         if train.get("align_opt"):
             yield from find_missing_landmarks(options, "align_opt")
+        yield from _find_size_problems(options, get_card(cls.system))
 
     def init_training_settings(self) -> None:
         """Take the weights of the hourglass, then as the base; ``align_opt`` becomes ``self.align``."""
@@ -161,6 +163,16 @@ class DICModel(FaceSRModel):
         """As the base, with what the steps gave."""
         super().forget_batch()
         self.steps = None
+
+
+def _find_size_problems(options: dict[str, Any], card: SystemCard) -> Iterator[str]:
+    scale, step = options.get("scale", card.scale), card.scale * card.size_multiple
+    if scale != card.scale:
+        yield f"scale must be {card.scale}, the only one that {card.arch} has, got {scale!r}"
+    for phase, section in (options.get("datasets") or {}).items():
+        side = section.get("gt_size")
+        if isinstance(side, int) and side % step:
+            yield f"datasets.{phase}.gt_size must be a multiple of {step}, since the hourglass halves it, got {side}"
 
 
 def _find_hourglass_problems(options: dict[str, Any]) -> Iterator[str]:

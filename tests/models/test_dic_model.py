@@ -153,6 +153,18 @@ def test_data_without_landmarks_are_refused_before_the_run(tmp_path: Path) -> No
         build_model(made)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"scale": 4}, "scale must be 8, the only one that DICNet has, got 4"),
+        ({"datasets": {"val": {"gt_size": 96}}}, r"datasets.val.gt_size must be a multiple of 64, .* got 96"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_the_run(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(dic_options(tmp_path) | more)
+
+
 def test_batch_without_landmarks_or_with_others_is_refused(tmp_path: Path) -> None:
     model, data = build(tmp_path), batch(num_landmarks=5)
     model.feed_data(data)
