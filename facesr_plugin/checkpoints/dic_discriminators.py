@@ -28,14 +28,14 @@ _OFFICIAL_FEATURES = chain(
 )
 _MMAGIC_FEATURES = (
     Rule("head.conv", "features.0.filter"),
-    *(
-        rule
-        for i, place in enumerate((2, 5, 8, 10))
-        for rule in (
-            Rule(f"groups.{i}.mix.conv", f"features.{place}.filter"),
-            Rule(f"groups.{i}.filter.conv", f"features.{place + 1}.filter"),
-        )
-    ),
+    Rule("groups.0.mix.conv", "features.2.filter"),
+    Rule("groups.0.filter.conv", "features.3.filter"),
+    Rule("groups.1.mix.conv", "features.5.filter"),
+    Rule("groups.1.filter.conv", "features.6.filter"),
+    Rule("groups.2.mix.conv", "features.8.filter"),
+    Rule("groups.2.filter.conv", "features.9.filter"),
+    Rule("groups.3.mix.conv", "features.10.filter"),
+    Rule("groups.3.filter.conv", "features.11.filter"),
 )
 
 

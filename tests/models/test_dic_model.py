@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from basicsr.models import build_model
 
-from facesr_plugin.checkpoints import load_weights, read_checkpoint
+from facesr_plugin.checkpoints import load_weights, read_checkpoint, save_official
 from facesr_plugin.ops.heatmap import render_gaussian
 from helpers.dic_runs import Loader, batch, dic_options, moved, save_hourglass, states, step
+from helpers.tiny_dic import tiny_dic
 
 RECOVERY = {"net_g.head", "net_g.first_block", "net_g.block", "net_g.tail_up", "net_g.tail"}
 
@@ -94,11 +95,25 @@ def test_hourglass_starts_from_its_own_file(tmp_path: Path) -> None:
         assert all(torch.equal(value, expected[key]) for key, value in net.hourglass.state_dict().items())
 
 
-def test_hourglass_of_another_width_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["official", "mmagic"])
+@pytest.mark.parametrize("source", ["own.pth", "start.pth"])
+def test_hourglass_starts_from_files_of_other_programs(tmp_path: Path, source: str, dialect: str) -> None:
+    made = from_hourglass(tmp_path)
+    hourglasses = {"own.pth": save_hourglass(tmp_path / "own.pth"), "start.pth": tiny_dic().hourglass.state_dict()}
+    save_official(tmp_path / "hourglass.pth", load_weights(tmp_path / source), dialect)
+    found = build_model(made).net_g.hourglass.state_dict()
+    assert all(torch.equal(value, hourglasses[source][key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize(("name", "value"), [("hourglass_feat", 8), ("num_landmarks", 194)])
+def test_hourglass_of_another_size_is_refused(tmp_path: Path, name: str, value: int) -> None:
     made = from_hourglass(tmp_path)
     save_hourglass(tmp_path / "hourglass.pth")
-    made["network_g"]["hourglass_feat"] = 8
-    with pytest.raises(ValueError, match="hourglass.pth does not fit the options of FeedbackHourglass: it holds"):
+    made["network_g"][name] = value
+    message = (
+        r"hourglass.pth does not fit the options of FeedbackHourglass: it holds .*'num_landmarks': 68, 'num_feat': 4"
+    )
+    with pytest.raises(ValueError, match=message):
         build_model(made)
 
 
