@@ -7,12 +7,14 @@ with the best landmarks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
+from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_landmarks, check_sigma, find_missing_landmarks
 from facesr_plugin.models.validation import Result, measures_points
@@ -68,6 +70,7 @@ class JASRNetModel(FaceSRModel):
             yield "train must have a loss section with a loss_weight above 0, such as pixel_opt, got none"
             return
         heads = _heads(train)
+        yield from _find_size_problems(options, get_card(cls.system))
         if heads != "landmarks":
             yield from _find_image_problems(options)
         if heads != "sr":
@@ -146,6 +149,21 @@ def _heads(train: dict[str, Any]) -> str:
     return _HEADS[bool(losses - {_LANDMARK_OPT}), _LANDMARK_OPT in losses]
 
 
+def _find_size_problems(options: dict[str, Any], card: SystemCard) -> Iterator[str]:
+    scale = options.get("scale", card.scale)
+    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        yield f"scale must be a whole number, the factor by which faces are reduced, got {scale!r}"
+        return
+    step = math.lcm(scale, STRIDE)
+    for phase, section in (options.get("datasets") or {}).items():
+        gt_size = section.get("gt_size") or card.gt_size
+        if isinstance(gt_size, int) and gt_size % step:
+            yield (
+                f"datasets.{phase}.gt_size must be a multiple of {step}, for the scale {scale} and the heatmaps' "
+                f"stride {STRIDE}, got {gt_size}"
+            )
+
+
 def _find_image_problems(options: dict[str, Any]) -> Iterator[str]:
     upscale = (options.get("network_g") or {}).get("upscale", STRIDE)
     if upscale != STRIDE:
@@ -165,10 +183,6 @@ def _find_landmark_problems(options: dict[str, Any], train: dict[str, Any]) -> I
         yield str(error)
     if train.get("heatmap", "gaussian") not in KINDS:
         yield f"train.heatmap must be one of {', '.join(KINDS)}, got {train['heatmap']!r}"
-    for phase, section in (options.get("datasets") or {}).items():
-        size = (section or {}).get("gt_size") or STRIDE
-        if size % STRIDE:
-            yield f"datasets.{phase}.gt_size must be a multiple of {STRIDE}, the stride of the heatmaps, got {size}"
     yield from find_missing_landmarks(options, _LANDMARK_OPT)
 
 

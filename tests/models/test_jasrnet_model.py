@@ -208,20 +208,33 @@ def test_factor_of_the_tail_is_not_that_of_the_reduction(tmp_path: Path) -> None
     )
 
 
+def with_data(folder: Path, scale: Any = 8, **section: Any) -> dict[str, Any]:
+    return jasrnet_options(folder) | {"scale": scale, "datasets": {"train": {"type": "FaceSRDataset", **section}}}
+
+
 @pytest.mark.parametrize(
-    ("section", "message"),
+    ("scale", "size", "message"),
     [
+        (8, 100, "datasets.train.gt_size must be a multiple of 8, for the scale 8 and the heatmaps' stride 8, got 100"),
         (
-            {"gt_size": 100, "landmarks": "x.npz"},
-            "datasets.train.gt_size must be a multiple of 8, the stride of the heat",
+            3,
+            None,
+            "datasets.train.gt_size must be a multiple of 24, for the scale 3 and the heatmaps' stride 8, got 128",
         ),
-        ({}, "datasets.train.landmarks must name the landmark file of the faces for train.landmark_opt, got none"),
+        (2.5, 128, "scale must be a whole number, the factor by which faces are reduced, got 2.5"),
     ],
 )
-def test_training_data_that_cannot_work_are_found(tmp_path: Path, section: dict, message: str) -> None:
-    options = jasrnet_options(tmp_path) | {"datasets": {"train": {"type": "FaceSRDataset", **section}}}
+def test_sizes_that_cannot_work_are_found(tmp_path: Path, scale: Any, size: int | None, message: str) -> None:
+    options = with_data(tmp_path, scale, gt_size=size, landmarks="x.npz")
+    assert list(JASRNetModel.find_problems(options)) == [message]
+
+
+def test_missing_landmarks_are_found(tmp_path: Path) -> None:
+    options = with_data(tmp_path)
     (problem,) = JASRNetModel.find_problems(options)
-    assert problem.startswith(message)
+    assert problem.startswith(
+        "datasets.train.landmarks must name the landmark file of the faces for train.landmark_opt"
+    )
     assert list(JASRNetModel.find_problems(options | {"train": options["train"] | SR_ONLY[1]})) == []
 
 
