@@ -104,6 +104,5 @@ _ROUNDINGS = {"truncate": torch.trunc, "round": torch.round}
 
 def _statistics(images: Tensor, card: SystemCard) -> tuple[Tensor, Tensor]:
     shape = (3, 1, 1)
-    mean = torch.tensor(card.mean, dtype=torch.float32, device=images.device).view(shape)
-    std = torch.tensor(card.std, dtype=torch.float32, device=images.device).view(shape)
-    return mean, std
+    mean, std = (torch.tensor(values, dtype=torch.float32).view(shape) for values in (card.mean, card.std))
+    return mean.to(images.device, non_blocking=True), std.to(images.device, non_blocking=True)
