@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
+from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_sigma
 from facesr_plugin.models.validation import Result
@@ -88,6 +89,16 @@ class DICHourglassModel(FaceSRModel):
         """The terms over all steps."""
         targets = make_targets(self.landmarks, self.lq, self.output, self.sigma)
         return {name: sum(loss(maps, targets) for maps in self.steps) for name, loss in self.criteria.items()}
+
+    def get_current_log(self) -> dict[str, float]:
+        """The losses of the last iteration.
+
+        Raises:
+            ValueError: If one of them is no number: the run cannot recover.
+        """
+        log = super().get_current_log()
+        check_losses(log, "Lower train.optim_g.lr: a wide network needs 1e-4.")
+        return log
 
     # Validation and test
 

@@ -7,22 +7,20 @@ untrained is refused, and a loss that is no number ends the run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
+from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_sigma, find_missing_landmarks
 from facesr_plugin.models.validation import Result
 from facesr_plugin.registry import MODEL_REGISTRY
 
-_HUGE = 1e3  # the published terms begin near 1
 _REMEDY = "Lower train.optim_g.lr, or start from a pretrained hourglass (options/dic_hourglass.yml)."
 
 
@@ -138,11 +136,7 @@ class DICModel(FaceSRModel):
             ValueError: If one of them is no number: the run cannot recover.
         """
         log = super().get_current_log()
-        for name, value in log.items():
-            if not math.isfinite(value):
-                raise ValueError(f"losses must be finite, got {name} {value}: the training has exploded. {_REMEDY}")
-            if abs(value) > _HUGE:
-                get_root_logger().warning(f"{name} is {value:.3g}: the training is about to explode. {_REMEDY}")
+        check_losses(log, _REMEDY)
         return log
 
     # Validation and test

@@ -52,8 +52,8 @@ class DICGANModel(FaceSRGANModel, DICModel):
             return
         if not train.get("gan_start_iter") and not path.get("pretrain_network_g") and not path.get("resume_state"):
             yield (
-                "path.pretrain_network_g must name weights of DIC (options/dic.yml), got none: from scratch the "
-                "discriminator drives the generator apart. Or set train.gan_start_iter: 10000 for one run of both."
+                "path.pretrain_network_g must name weights of DIC (options/dic.yml), got none: users saw these losses "
+                "explode from scratch. Or set train.gan_start_iter: 10000 for one run of both."
             )
 
     def pixel_images(self, images: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -201,16 +200,8 @@ def test_sides_that_the_hourglass_cannot_halve_are_refused(tmp_path: Path) -> No
 def test_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     model = build(tmp_path)
     model._losses = {"l_g_pixel": torch.tensor(1.0), "l_g_align": torch.tensor(float("nan"))}
-    with pytest.raises(ValueError, match=r"losses must be finite, got l_g_align nan: the training has exploded. Lower"):
+    with pytest.raises(ValueError, match="got l_g_align nan: the training has exploded. Lower train.optim_g.lr, or"):
         model.get_current_log()
-
-
-def test_large_loss_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    model = build(tmp_path)
-    model._losses = {"l_g_align": torch.tensor(2e9)}
-    logging.getLogger("basicsr").propagate = True
-    assert model.get_current_log() == {"l_g_align": 2e9}
-    assert "l_g_align is 2e+09: the training is about to explode. Lower train.optim_g.lr" in caplog.text
 
 
 # Validation
