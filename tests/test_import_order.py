@@ -21,7 +21,7 @@ LEVELS = (
     ("archs", "checkpoints"),
     ("losses", "metrics", "data"),
     ("models",),
-    ("pipeline", "inference"),
+    ("pipeline", "inference", "evaluation"),
     ("diagnosis", "option_check", "train", "test", "commands", "cli"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,0 +1,117 @@
+"""Pair the files of several folders by their stems, whatever their extensions, and list what has no partner."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from facesr_plugin.utils.imageio import list_images
+
+GT, LQ = "ground truth", "input"
+_EVERY = "every result"
+
+
+class Face(NamedTuple):
+    """The files of one face.
+
+    Attributes:
+        stem: What they have in common, composed (NFC) Unicode.
+        results: Restored images by the names of their results; some of them may lack.
+        gt: Ground truth; None if there is none at all.
+        lq: Input; None if there is none.
+    """
+
+    stem: str
+    results: dict[str, Path]
+    gt: Path | None = None
+    lq: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The stem in printable characters."""
+        return printable(self.stem)
+
+
+class Unpaired(NamedTuple):
+    """A file and the partner that it lacks: ``ground truth``, ``input``, ``every result`` or a result's name."""
+
+    path: Path
+    lacks: str
+
+
+class Pairs(NamedTuple):
+    """Faces sorted by stem, and files without partner."""
+
+    faces: tuple[Face, ...]
+    unpaired: tuple[Unpaired, ...]
+
+
+def printable(text: str) -> str:
+    r"""Return a text of a file's name for tables: what is no printable character is escaped as ``\n``, ``\udcff``."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def pair_faces(
+    results: Mapping[str, str | os.PathLike],
+    gt: str | os.PathLike | None = None,
+    lq: str | os.PathLike | None = None,
+) -> Pairs:
+    """Pair the images of folders (one level) by stem.
+
+    A face has the ground truth, if there is any, and one result or more. A missing input prevents nothing.
+
+    Args:
+        results: Folders of restored faces by their names.
+        gt: Folder of the ground truth.
+        lq: Folder of the inputs.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist.
+        ValueError: If a folder holds no image or two of one stem, or nothing has its partner.
+    """
+    restored = {name: _by_stem(folder) for name, folder in results.items()}
+    truths = None if gt is None else _by_stem(gt)
+    inputs = {} if lq is None else _by_stem(lq)
+    stems = {stem for files in restored.values() for stem in files}
+    paired = sorted(stems if truths is None else stems & truths.keys())
+    if not paired:
+        raise ValueError(_nothing(restored, truths))
+    faces = tuple(
+        Face(
+            stem,
+            {name: files[stem] for name, files in restored.items() if stem in files},
+            truths and truths[stem],
+            inputs.get(stem),
+        )
+        for stem in paired
+    )
+    unpaired = [Unpaired(path, GT) for files in restored.values() for path in _others(files, paired)]
+    unpaired += [Unpaired(path, _EVERY) for files in (truths or {}, inputs) for path in _others(files, paired)]
+    for face in faces:
+        path = face.gt or next(iter(face.results.values()))
+        unpaired += [Unpaired(path, name) for name in restored if name not in face.results]
+        unpaired += [Unpaired(path, LQ)] if inputs and face.lq is None else []
+    return Pairs(faces, tuple(unpaired))
+
+
+def _others(files: Mapping[str, Path], paired: Iterable[str]) -> list[Path]:
+    return [files[stem] for stem in sorted(files.keys() - set(paired))]
+
+
+def _nothing(restored: Mapping[str, Mapping[str, Path]], truths: Mapping[str, Path]) -> str:
+    first, truth = (str(next(iter(files.values()))) for files in (next(iter(restored.values())), truths))
+    return f"restored faces and ground truth must have common stems, got none: {first!r}, {truth!r}. Rename them alike."
+
+
+def _by_stem(folder: str | os.PathLike) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in list_images(folder):
+        other = found.setdefault(unicodedata.normalize("NFC", path.stem), path)
+        if other is not path:
+            raise ValueError(
+                f"a folder must have one image per stem, got {str(other)!r} and {str(path)!r}. Remove or rename one."
+            )
+    return found
