@@ -197,17 +197,18 @@ def expected_sha256(name: str) -> str | None:
     return known.sha256 or _accepted().get(known.file)
 
 
-def resolve_weights(name: str, path: str | os.PathLike | None = None) -> Path:
+def resolve_weights(name: str, path: str | os.PathLike | None = None, *, fetch: bool = True) -> Path:
     """Return a file with the weights; download it if it is nowhere and its hash is known.
 
     Args:
         name: Key of ``WEIGHTS``.
         path: File chosen by the user; it is taken as it is, and then nothing is looked for.
+        fetch: Whether it may be downloaded.
 
     Raises:
         FileNotFoundError: If ``path`` does not exist.
-        MissingWeightsError: If the file is nowhere and cannot be downloaded; the message has its name, its address and
-            the folder to put it in.
+        MissingWeightsError: If the file is nowhere and cannot or may not be downloaded; the message has its name, its
+            address, the folder to put it in, and the command that downloads it.
         ValueError: If the name is unknown, or the file found or downloaded has another hash.
     """
     if path is not None:
@@ -216,11 +217,9 @@ def resolve_weights(name: str, path: str | os.PathLike | None = None) -> Path:
             raise FileNotFoundError(f"weights must be an existing file, got {str(given)!r}")
         return given
     found, expected = find_weights(name), expected_sha256(name)
-    if found is None and expected is None and known_weights(name).url is not None:
-        raise MissingWeightsError(
-            f"{_whereabouts(name)}. Its hash is not known beforehand, so it is not downloaded unasked: run "
-            f"`facesr weights fetch {name}`"
-        )
+    if found is None and known_weights(name).url is not None and not (fetch and expected):
+        but = ", or" if expected else ". Its hash is not known beforehand, so it is not downloaded unasked:"
+        raise MissingWeightsError(f"{_whereabouts(name)}{but} run `facesr weights fetch {name}`")
     if found is None:
         return _download(name, weights_folder() / known_weights(name).file, expected)
     if expected is None:

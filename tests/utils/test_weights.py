@@ -133,6 +133,17 @@ def test_missing_file_is_downloaded_if_its_hash_is_known(
     assert (home / "file.pth").read_bytes() == server.content
 
 
+def test_missing_file_is_not_downloaded_where_it_may_not_be(
+    monkeypatch: pytest.MonkeyPatch, server: Server, home: Path
+) -> None:
+    publish(monkeypatch, server, 64)
+    with pytest.raises(
+        MissingWeightsError, match=rf"Put \S+ into {re.escape(str(home))}: run `facesr weights fetch net`"
+    ):
+        resolve_weights("net", fetch=False)
+    assert server.requests == []
+
+
 def test_missing_file_is_not_downloaded_unasked_without_a_hash(
     monkeypatch: pytest.MonkeyPatch, server: Server, home: Path
 ) -> None:
