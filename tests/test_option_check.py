@@ -33,6 +33,13 @@ def test_every_shipped_file_passes(name: str, tmp_path: Path) -> None:
     check(options, is_train=not name.startswith("test_"))
 
 
+def test_validation_options_of_another_model_are_unknown() -> None:
+    options = load_option_file(shipped_options()["sparnet"])
+    options["val"]["steps"] = True
+    with pytest.raises(ValueError, match="^val has no option 'steps'"):
+        check(options)
+
+
 def test_option_files_of_other_models_are_left_to_basicsr() -> None:
     check({"model_type": "SRModel", "something": "of its own"})
 
