@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 _LARGEST_SIZE = 4096
+FRAMINGS = ("box", "celeba", "ffhq", "loose")  # see pipeline.aligner
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class SystemCard:
         upsampling: Enlargement before the network; None if the network takes the small image.
         size_multiple: Sides of the network's input must be multiples of this.
         output_rounding: To 8 bit: ``truncate`` or ``round`` (half to even).
-        framing: How a face has to be cropped: ``loose`` (any centred crop), ``ffhq`` (aligned as FFHQ), ...
+        framing: How a face has to be cropped, one of ``FRAMINGS``.
         num_landmarks: Points that training needs; 0 for none.
         metric_protocol: Prefix of the system's own metrics: ``calculate_<protocol>_psnr``.
         any_lq_size: Whether a small image of other sides that are multiples of ``size_multiple`` is taken as it is.

@@ -1,7 +1,8 @@
 """Load weights of any origin into our key names, and save them.
 
 A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``,
-with ``call`` if the network is called with more than images, and ``faces`` (``gt_size``, ``scale``) if the training
+with ``call`` if the network is called with more than images, and ``faces`` (``gt_size``, ``scale``, ``framing``) if the
+training
 stated them; safetensors carry it as JSON in their metadata. BasicSR
 ignores the record, so the same file serves its options.
 """
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from facesr_plugin.cards import FRAMINGS
 from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.module_file import MODULE_STUBS
@@ -30,7 +32,7 @@ from facesr_plugin.utils.files import atomic_write
 
 FORMAT_VERSION = 1
 SUFFIXES = (".pth", ".pt", ".safetensors")
-_FACE_FIELDS = ("gt_size", "scale")
+_FACE_FIELDS = ("gt_size", "scale", "framing")
 _MAX_FACE = 4096
 
 
@@ -45,7 +47,8 @@ class Weights(NamedTuple):
         kind: Where they came from: ``params``, ``params_ema``, or the program whose key names they had (``official``).
         path: The file.
         call: Arguments with which the network is called beside the images.
-        faces: ``gt_size`` and ``scale`` of the faces that it was trained for, in pixels, where the file states them.
+        faces: ``gt_size`` in pixels, ``scale`` and ``framing`` of the faces that it was trained for, where the file
+            states them.
     """
 
     system: str
@@ -55,7 +58,7 @@ class Weights(NamedTuple):
     kind: str
     path: Path
     call: Mapping[str, Any] = MappingProxyType({})
-    faces: Mapping[str, int] = MappingProxyType({})
+    faces: Mapping[str, int | str] = MappingProxyType({})
 
 
 def load_weights(
@@ -170,7 +173,7 @@ def make_record(
     arch: str,
     args: Mapping[str, Any],
     call: Mapping[str, Any] = MappingProxyType({}),
-    faces: Mapping[str, int] = MappingProxyType({}),
+    faces: Mapping[str, int | str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the plain record that a file of ours carries under ``facesr``."""
     record = {"system": system, "arch": arch, "args": dict(args), "format": FORMAT_VERSION}
@@ -236,14 +239,17 @@ def _with_record(found: Found, system: str | None, args: dict[str, Any], path: P
     return Weights(stated_system, arch, stated, tensors, found.kind, path, call, faces)
 
 
-def _faces_of(record: Mapping[str, Any]) -> Mapping[str, int]:
+def _faces_of(record: Mapping[str, Any]) -> Mapping[str, int | str]:
     faces = record.get("faces", {})
     if not isinstance(faces, dict) or not faces.keys() <= set(_FACE_FIELDS):
-        raise UnsupportedCheckpointError(
-            f"faces must be a table of {' and '.join(_FACE_FIELDS)}, got {str(faces)[:80]}"
-        )
+        raise UnsupportedCheckpointError(f"faces must be a table of {', '.join(_FACE_FIELDS)}, got {str(faces)[:80]}")
     for name, value in faces.items():
-        if type(value) is not int or not 1 <= value <= _MAX_FACE:
+        if name == "framing":
+            if value not in FRAMINGS:
+                raise UnsupportedCheckpointError(
+                    f"framing of the faces must be one of {', '.join(FRAMINGS)}, got {str(value)[:40]}"
+                )
+        elif type(value) is not int or not 1 <= value <= _MAX_FACE:
             raise UnsupportedCheckpointError(f"{name} of the faces must be 1 to {_MAX_FACE}, got {str(value)[:40]}")
     return faces
 

@@ -133,7 +133,7 @@ def _landmarker(args: argparse.Namespace) -> tuple[Landmarker, dict[str, Any]]:
         detector = FaceDetector(args.detector, found, device=device)
         plan["detector"] = [args.detector, file_sha256(found)[:16]]
     head = kind.load(weights, device)
-    framing = kind.framing.of_side(head.side) if head.side else kind.framing
+    framing = head.framing or kind.framing
     framing = replace(framing, ready_side=args.side) if args.side else framing
     return Landmarker(head, framing, detector, only_largest=args.only_largest), plan
 

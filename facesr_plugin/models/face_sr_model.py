@@ -326,7 +326,7 @@ class FaceSRModel(SRModel):
         content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
         content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0])
         if net_label == "net_g":
-            stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt)}
+            stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt, self.card)}
             content["facesr"] |= {name: value for name, value in stated.items() if value}
         name = "latest" if current_iter == -1 else current_iter
         training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from facesr_plugin.cards import SystemCard
 from facesr_plugin.utils.files import atomic_write
 from facesr_plugin.utils.resume import POSITION
 
@@ -48,10 +49,16 @@ def network_record(system: str, network_opt: dict[str, Any], net: nn.Module) -> 
     return {"system": system, "arch": type(net).__name__, "args": {**known, **given}, "format": FORMAT}
 
 
-def stated_faces(opt: dict[str, Any]) -> dict[str, int]:
-    """Return ``gt_size`` and ``scale`` of a training's faces, where its options state them."""
+def stated_faces(opt: dict[str, Any], card: SystemCard) -> dict[str, int | str]:
+    """Return ``gt_size``, ``scale`` and ``framing`` of a training's faces, where its options state them.
+
+    A data set that cuts faces out frames them by the box of their points; ready faces are not framed so.
+    """
     train = (opt.get("datasets") or {}).get("train") or {}
-    stated = {"gt_size": train.get("gt_size"), "scale": opt.get("scale")}
+    kind = train.get("type")
+    ready = "loose" if kind and card.framing == "box" else None
+    framing = "box" if kind == "FaceCropDataset" else ready
+    stated = {"gt_size": train.get("gt_size"), "scale": opt.get("scale"), "framing": framing}
     return {name: value for name, value in stated.items() if value is not None}
 
 

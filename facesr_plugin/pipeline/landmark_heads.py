@@ -113,10 +113,10 @@ class Head(Protocol):
     """A landmark network on its device.
 
     Attributes:
-        side: Of its input in pixels, where the weights decide it; None: the framing of its kind says it.
+        framing: What it wants to see, where the weights decide it; None: that of its kind.
     """
 
-    side: int | None
+    framing: Framing | None
 
     def __call__(self, crops: np.ndarray) -> Points:
         """Find the landmarks of ``(N, S, S, 3)`` uint8 RGB."""
@@ -131,7 +131,7 @@ class HeatmapHead:
         decode: Maps heatmaps and their stride S / s to ``(N, K, 2)`` (x, y) in crop pixels.
     """
 
-    side: int | None = None
+    framing: Framing | None = None
 
     def __init__(
         self,
@@ -153,6 +153,13 @@ class HeatmapHead:
         return Points(points.double().cpu().numpy(), heatmaps.amax((2, 3)).cpu().numpy())
 
 
+# The crops of pipeline.aligner, turned upright: of JASRNet's training from photos, and from ready faces
+_SMALL_FACES = {
+    "box": Framing(16, 0.308, 0.266, ready_side=16, ready_kernel="bicubic"),
+    "loose": Framing(16, 0.278, 0.407, ready_side=16, ready_kernel="bicubic"),
+}
+
+
 class JointHead:
     """Landmarks by a network that restores faces too; the crops are its small faces.
 
@@ -166,7 +173,7 @@ class JointHead:
     def __init__(self, restorer: Restorer) -> None:
         check_landmark_head(restorer)
         self._restorer = restorer
-        self.side: int | None = restorer.card.lq_size
+        self.framing: Framing | None = _SMALL_FACES[restorer.card.framing].of_side(restorer.card.lq_size)
 
     def __call__(self, crops: np.ndarray) -> Points:
         """Find the landmarks of ``(N, S, S, 3)`` uint8 RGB."""
@@ -267,6 +274,5 @@ HEADS: dict[str, HeadKind] = {
     ),
     # boxes about the points; their margin is not published, here the points fill 0.8 of the side
     "stacked_hourglass": HeadKind(_stacked_hourglass, Framing(128, 0.35, 0.25, ready_side=128), "stacked_hourglass"),
-    # as its training crops, see pipeline.aligner
-    "jasrnet": HeadKind(_jasrnet, Framing(16, 0.308, 0.266, ready_side=16, ready_kernel="bicubic"), any_side=True),
+    "jasrnet": HeadKind(_jasrnet, _SMALL_FACES["box"], any_side=True),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -58,7 +59,8 @@ def trained_card(weights: Weights) -> SystemCard:
     """
     card, args, faces = get_card(weights.system), weights.args, weights.faces
     gt_size = args.get("out_size", faces.get("gt_size", card.gt_size))
-    return card.sized(gt_size, faces.get("scale")).in_range(args.get("rgb_range", 1.0))
+    card = card.sized(gt_size, faces.get("scale")).in_range(args.get("rgb_range", 1.0))
+    return replace(card, framing=faces.get("framing", card.framing))
 
 
 class Restorer:

@@ -82,4 +82,4 @@ def align_tiny_faces(
     """
     kind = HEADS["jasrnet"]
     head = kind.load(weights, device)
-    return TinyFaceAligner(find_faces, head, kind.framing.of_side(head.side), below)
+    return TinyFaceAligner(find_faces, head, head.framing or kind.framing, below)

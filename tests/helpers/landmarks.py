@@ -23,12 +23,11 @@ def save_stacked_hourglass(path: Path) -> Path:
     return _save(path, StackedHourglass, "dic", num_feat=4, num_stacks=2)
 
 
-def save_tiny_jasrnet(path: Path, num_landmarks: int = 68, *, gt_size: int = 128, scale: int = 8) -> Path:
-    """Write a JASRNet of width 4 with PyTorch's initialisation, for faces of a size, reduced by a factor."""
+def save_tiny_jasrnet(path: Path, num_landmarks: int = 68, **faces: Any) -> Path:
+    """Write a JASRNet of width 4 with PyTorch's initialisation; ``faces`` as its record has them."""
     args = {"num_landmarks": num_landmarks, "num_feat": 4, "num_block": 1}
     torch.manual_seed(0)
     state = JASRNet(**args, init_type="torch").state_dict()
-    faces = {"gt_size": gt_size, "scale": scale}
     save_weights(path, Weights("jasrnet", "JASRNet", args, state, "params", path, faces=faces))
     return path
 

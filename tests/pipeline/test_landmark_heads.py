@@ -1,5 +1,6 @@
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import UnsupportedCheckpointError, build_network, load_weights
 from facesr_plugin.commands.prepare_landmarks import MODELS
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, transform
 from facesr_plugin.ops.heatmap import render_gaussian
+from facesr_plugin.pipeline.aligner import alignment
 from facesr_plugin.pipeline.joint import find_landmarks
 from facesr_plugin.pipeline.landmark_heads import HEADS, Framing, HeatmapHead
 from facesr_plugin.pipeline.restorer import load
@@ -196,9 +199,8 @@ def test_fan68_refuses_weights_of_another_network(tmp_path: Path) -> None:
 def test_jasrnet_sees_small_faces_as_it_was_trained(tmp_path: Path, gt_size: int, scale: int, side: int) -> None:
     path = save_tiny_jasrnet(tmp_path / "w.pth", 19, gt_size=gt_size, scale=scale)
     head = HEADS["jasrnet"].load(path, CPU)
-    assert head.side == side
-    framing = HEADS["jasrnet"].framing.of_side(head.side)
-    crop = framing.ready(make_image(0, 128))
+    assert head.framing == replace(HEADS["jasrnet"].framing, side=side, ready_side=side)
+    crop = head.framing.ready(make_image(0, 128))
     small = np.array(Image.fromarray(make_image(0, 128)).resize((side, side), Image.Resampling.BICUBIC))
     assert np.array_equal(crop.image, small)
     points, score = head(np.stack([crop.image, make_image(1, side)]))
@@ -206,6 +208,14 @@ def test_jasrnet_sees_small_faces_as_it_was_trained(tmp_path: Path, gt_size: int
     assert points.shape == (2, 19, 2)
     assert np.allclose(points[0], expected.points, atol=1e-3)
     assert np.allclose(score[0], expected.score, atol=1e-5)
+
+
+def test_jasrnet_wants_faces_framed_as_it_was_trained(tmp_path: Path) -> None:
+    head = HEADS["jasrnet"].load(save_tiny_jasrnet(tmp_path / "w.pth", framing="loose"), CPU)
+    five = transform(TEMPLATE, np.array([[1.2, -0.5, 30], [0.5, 1.2, -12]]))
+    places = (transform(five, head.framing.matrix(five)) + 0.5) / 16
+    upright = (transform(TEMPLATE, alignment(TEMPLATE, replace(get_card("jasrnet"), framing="loose"))) + 0.5) / 16
+    assert places[:2] == pytest.approx(upright[:2], abs=0.02)
 
 
 def test_jasrnet_needs_weights_with_a_landmark_head(tmp_path: Path) -> None:

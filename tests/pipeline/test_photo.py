@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from facesr_plugin.cards import CARDS, SystemCard, get_card
+from facesr_plugin.cards import CARDS, FRAMINGS, SystemCard, get_card
 from facesr_plugin.data.synthetic import generate_face
 from facesr_plugin.ops.affine import FFHQ_TEMPLATE, invert, transform
 from facesr_plugin.ops.align import bounds, crop_face
@@ -75,6 +75,11 @@ def test_every_system_finds_its_crop_in_a_photo(card: SystemCard) -> None:
     np.testing.assert_allclose(places.mean(0), 0.5, atol=0.15)
     assert 0.15 < places[1, 0] - places[0, 0] < 0.5  # eyes
     assert places[3, 1] > places[2, 1] > places[0, 1]
+
+
+def test_every_framing_has_an_alignment() -> None:
+    matrices = [alignment(POINTS[0], replace(HD, framing=framing)) for framing in FRAMINGS]
+    assert len({matrix.tobytes() for matrix in matrices}) == len(FRAMINGS)
 
 
 def test_celeba_alignment_brings_the_eyes_where_aligned_celeba_has_them() -> None:

@@ -20,7 +20,7 @@ PHOTO = np.zeros((100, 120, 3), np.uint8)
 class Fixed:
     """Sees the same five points in every crop."""
 
-    side = 16
+    framing = None
 
     def __call__(self, crops: np.ndarray) -> Points:
         return Points(np.tile(FIVE, (len(crops), 1, 1)), np.ones((len(crops), 5)))
