@@ -2,9 +2,8 @@
 
 A file of ours has, beside ``params`` (and ``params_ema``), a plain record ``facesr: {system, arch, args, format: 1}``,
 with ``call`` if the network is called with more than images, and ``faces`` (``gt_size``, ``scale``, ``framing``) if the
-training
-stated them; safetensors carry it as JSON in their metadata. BasicSR
-ignores the record, so the same file serves its options.
+training stated them; safetensors carry it as JSON in their metadata. BasicSR ignores the record, so the same file
+serves its options.
 """
 
 from __future__ import annotations

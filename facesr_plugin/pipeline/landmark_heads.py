@@ -167,11 +167,14 @@ class JointHead:
         restorer: Of a system whose card has ``landmark_head``.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If it has none, or its faces are framed otherwise.
     """
 
     def __init__(self, restorer: Restorer) -> None:
         check_landmark_head(restorer)
+        if restorer.card.framing not in _SMALL_FACES:
+            known = " or ".join(_SMALL_FACES)
+            raise ValueError(f"landmarks need faces framed as {known}, got a network of {restorer.card.framing}")
         self._restorer = restorer
         self.framing: Framing | None = _SMALL_FACES[restorer.card.framing].of_side(restorer.card.lq_size)
 

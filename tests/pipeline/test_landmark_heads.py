@@ -223,3 +223,5 @@ def test_jasrnet_needs_weights_with_a_landmark_head(tmp_path: Path) -> None:
         HEADS["jasrnet"].load(None, CPU)
     with pytest.raises(ValueError, match="landmarks must be of a network that finds them"):
         HEADS["jasrnet"].load(save_tiny_sparnet(tmp_path / "w.pth"), CPU)
+    with pytest.raises(ValueError, match="landmarks need faces framed as box or loose, got a network of ffhq"):
+        HEADS["jasrnet"].load(save_tiny_jasrnet(tmp_path / "w.pth", framing="ffhq"), CPU)
