@@ -15,6 +15,7 @@ import numpy as np
 
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.rebuild import MAX_DEPTH, NumpyDtype, allowed_globals
+from facesr_plugin.checkpoints.torch_file import open_pickle
 from facesr_plugin.checkpoints.unpickle import Global, Unpickler
 
 _SHARED_WITH_WEIGHTS = (
@@ -49,7 +50,7 @@ def read_numpy_pickle(path: str | os.PathLike) -> Any:
     """Read a pickle of protocol 2 to 4.
 
     Args:
-        path: The file.
+        path: The file: the pickle alone, or what ``torch.save`` makes of such values.
 
     Returns:
         Plain dicts, lists, tuples, numbers, text, bytes, and read-only ``np.ndarray`` of numbers.
@@ -63,7 +64,7 @@ def read_numpy_pickle(path: str | os.PathLike) -> Any:
         raise FileNotFoundError(f"pickle must be an existing file, got {str(path)!r}")
     size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with open_pickle(path) as file:
             root = Unpickler(_allowed(), max_opcodes=size).load(file)
         return _Converter(size).convert(root, 0)
     except UnsupportedCheckpointError as error:

@@ -22,6 +22,7 @@ from facesr_plugin.checkpoints.unpickle import Global, Unpickler
 MAX_PICKLE_BYTES = 64 * 2**20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_LEGACY_HEADERS = 2  # pickles between the magic number and the contents: the protocol and the machine
 _TORCHSCRIPT_MEMBERS = ("constants.pkl", "code", "bytecode.pkl", "model.json", "attributes.pkl")
 # Everything that zipfile raises on damaged archives.
 ZIP_ERRORS = (
@@ -62,6 +63,29 @@ def read_zip(path: Path, archive: zipfile.ZipFile, stubs: Collection[str]) -> An
         for key, storage in storages.declared.items()
     }
     return materialise(loaded, tensors, _tensor_budget(path))
+
+
+def open_pickle(path: Path) -> BinaryIO:
+    """Open a file at the pickle of its contents: a plain pickle, or torch's zip or older stream without tensors.
+
+    Raises:
+        UnsupportedCheckpointError: If a zip archive is not as torch writes it.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            root, members = _members(path, archive)
+            return io.BytesIO(_member(archive, members, f"{root}/data.pkl", limit=MAX_PICKLE_BYTES))
+    file = path.open("rb")
+    try:
+        legacy = Unpickler({}).load(file) == _LEGACY_MAGIC
+    except UnsupportedCheckpointError:
+        legacy = False
+    if not legacy:
+        file.seek(0)
+        return file
+    for _ in range(_LEGACY_HEADERS):
+        Unpickler({}).load(file)
+    return file
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from facesr_plugin.checkpoints import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.numpy_pickle import read_numpy_pickle
@@ -28,6 +29,22 @@ def test_read_numpy_pickle_gives_what_was_written(tmp_path, protocol):
     assert read["a.png"]["bbox"] == (1, 2, 3.5, True)
     assert np.array_equal(read["b.png"], written["b.png"])
     assert read["c"] == {"x": [None, b"\xff", 0.5]}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_read_numpy_pickle_reads_what_torch_saved(tmp_path, zipped):
+    written = {"name": "faces", "mean": np.arange(3.0), "cov": np.eye(3), "size": 512}
+    torch.save(written, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    read = read_numpy_pickle(tmp_path / "a.pth")
+    assert np.array_equal(read["mean"], written["mean"])
+    assert np.array_equal(read["cov"], written["cov"])
+    assert (read["name"], read["size"]) == ("faces", 512)
+
+
+def test_read_numpy_pickle_refuses_tensors(tmp_path):
+    torch.save({"mean": torch.zeros(2)}, tmp_path / "a.pth")
+    with pytest.raises(UnsupportedCheckpointError, match="cannot read .*a.pth"):
+        read_numpy_pickle(tmp_path / "a.pth")
 
 
 def test_read_numpy_pickle_reads_python_2(tmp_path):
