@@ -137,9 +137,8 @@ def test_missing_file_is_not_downloaded_where_it_may_not_be(
     monkeypatch: pytest.MonkeyPatch, server: Server, home: Path
 ) -> None:
     publish(monkeypatch, server, 64)
-    with pytest.raises(
-        MissingWeightsError, match=rf"Put \S+ into {re.escape(str(home))}: run `facesr weights fetch net`"
-    ):
+    remedy = rf"Put \S+ into {re.escape(str(home))}, or run `facesr weights fetch net`$"
+    with pytest.raises(MissingWeightsError, match=remedy):
         resolve_weights("net", fetch=False)
     assert server.requests == []
 
