@@ -54,7 +54,16 @@ class StrategyWithHook:
 PLOTS = ["matplotlib>=3.7"]
 METRICS = ["scipy>=1.10", "lpips>=0.1.4"]
 LANDMARKS = ["face-alignment>=1.3"]
-DEV = ["pytest>=7.4", "ruff>=0.8", "scikit-image>=0.21", "hypothesis>=6.90", "pre-commit>=3.5", *PLOTS]
+DEV = [
+    "pytest>=7.4",
+    "ruff>=0.8",
+    "scikit-image>=0.21",
+    "hypothesis>=6.90",
+    "pre-commit>=3.5",
+    "torchmetrics>=1.2",
+    *PLOTS,
+    *METRICS,
+]
 
 setup(
     name="facesr-plugin",
