@@ -53,8 +53,8 @@ def validate(model: Any, dataloader: Any, current_iter: int | str, tb_logger: An
     """Measure a model's results on a data set; set ``model.metric_results``, keep the best values, log both.
 
     A metric ``m`` of the result ``r`` is ``m_r``, of the main one (named ``""``) ``m``. Metrics with parameters
-    ``points`` and ``reference`` take the landmarks of all faces, with ``visible`` (what is not NaN), ``image_size``
-    and, if the data set delivers ``box``, ``boxes``. The others take one face at a time, ``img`` and ``img2`` in BGR
+    ``points`` and ``reference`` (NaN where unknown) take the landmarks of all faces, with ``image_size`` and, if the
+    data set delivers ``box``, ``boxes``. The others take one face at a time, ``img`` and ``img2`` in BGR
     uint8 and, if they have such parameters, the data set's ``landmarks`` ``(K, 2)`` and ``box`` ``(4)``; their mean
     counts. A metric whose section is empty is left out.
 
@@ -103,8 +103,6 @@ class _Faces(NamedTuple):
     def of_points(self) -> dict[str, np.ndarray]:
         """What metrics of landmarks can take."""
         known = _present({"points": self.points, "reference": self.landmarks, "boxes": self.box})
-        if "reference" in known:
-            known["visible"] = ~np.isnan(self.landmarks).any(-1)
         return known | {"image_size": np.tile(self.img.shape[1:3], (len(self.img), 1))}
 
 
