@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.imageio import list_images
 
 GT, LQ = "ground truth", "input"
@@ -43,10 +45,26 @@ class Unpaired(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Faces sorted by stem, and files without partner."""
+    """Names of the results, faces sorted by stem, and files without partner."""
 
+    results: tuple[str, ...]
     faces: tuple[Face, ...]
     unpaired: tuple[Unpaired, ...]
+
+    def fingerprint(self) -> str:
+        """Return a digest of what decides the values: stems, results, and name, size and time of each file.
+
+        Raises:
+            OSError: If a file is gone.
+        """
+        digest = hashlib.sha256()
+        for face in self.faces:
+            files = {GT: face.gt, **face.results}
+            for role, path in ((role, path) for role, path in files.items() if path):
+                known = path.stat()
+                text = f"{face.stem}\0{role}\0{path.name}\0{known.st_size}\0{known.st_mtime_ns}\n"
+                digest.update(text.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
 
 
 def printable(text: str) -> str:
@@ -94,7 +112,7 @@ def pair_faces(
         path = face.gt or next(iter(face.results.values()))
         unpaired += [Unpaired(path, name) for name in restored if name not in face.results]
         unpaired += [Unpaired(path, LQ)] if inputs and face.lq is None else []
-    return Pairs(faces, tuple(unpaired))
+    return Pairs(tuple(restored), faces, tuple(unpaired))
 
 
 def _others(files: Mapping[str, Path], paired: Iterable[str]) -> list[Path]:
@@ -104,6 +122,19 @@ def _others(files: Mapping[str, Path], paired: Iterable[str]) -> list[Path]:
 def _nothing(restored: Mapping[str, Mapping[str, Path]], truths: Mapping[str, Path]) -> str:
     first, truth = (str(next(iter(files.values()))) for files in (next(iter(restored.values())), truths))
     return f"restored faces and ground truth must have common stems, got none: {first!r}, {truth!r}. Rename them alike."
+
+
+def write_unpaired(path: str | os.PathLike, unpaired: Sequence[Unpaired]) -> None:
+    """List files without partner, one a line; without any there is no list.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if not unpaired:
+        Path(path).unlink(missing_ok=True)
+        return
+    lines = (f"{printable(str(file))} has no partner: {lacks}\n" for file, lacks in unpaired)
+    atomic_write_text(path, "".join(lines))
 
 
 def _by_stem(folder: str | os.PathLike) -> dict[str, Path]:

@@ -8,28 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from facesr_plugin.evaluation.measures import Measure
 from facesr_plugin.evaluation.pairs import Face, Unpaired
 from facesr_plugin.evaluation.statistics import Difference, Statistics
-
-
-class Measure(NamedTuple):
-    """A metric that was measured.
-
-    Attributes:
-        name: As ``--metrics`` names it.
-        summary: Its protocol, in a line.
-        better: ``higher`` or ``lower``.
-        unit: Of the value, empty for a plain number.
-        digits: Behind the decimal point in tables.
-        per_face: Whether it has a value per face; else one per set of faces (FID).
-    """
-
-    name: str
-    summary: str
-    better: str
-    unit: str
-    digits: int
-    per_face: bool
 
 
 class SetValue(NamedTuple):

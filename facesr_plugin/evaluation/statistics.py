@@ -8,7 +8,7 @@ costs one pass for any number of metrics; ``scipy.stats.bootstrap`` gives the sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,19 +67,20 @@ def summarise(columns: np.ndarray) -> list[Statistics]:
 
 
 def compare(
-    first: Mapping[str, np.ndarray], others: Mapping[str, Mapping[str, np.ndarray]], better: Mapping[str, str]
+    values: Mapping[str, Mapping[str, np.ndarray]], first: str, others: Sequence[str], better: Mapping[str, str]
 ) -> list[Difference]:
-    """Return the paired differences, metric by metric.
+    """Return the paired differences of the first result to each other one, metric by metric.
 
     Args:
-        first: Values ``(N)`` of the first result by metric; NaN where a face has no value.
-        others: Those of each other result, by its name; same metrics and faces.
+        values: ``values[metric][result]`` ``(N)``, NaN where a face has no value.
+        first: Name of the result that is judged.
+        others: Names of those that it is compared with.
         better: ``higher`` or ``lower``, by metric.
     """
-    pairs = [(metric, other) for metric in first for other in others]
+    pairs = [(metric, other) for metric in values for other in others]
     if not pairs:
         return []
-    columns = [_subtract(first[metric], others[other][metric]) for metric, other in pairs]
+    columns = [_subtract(values[metric][first], values[metric][other]) for metric, other in pairs]
     found = summarise(np.stack(columns, axis=1))
     return [
         Difference(metric, other, statistics, *_judge(column, statistics, 1 if better[metric] == "higher" else -1))

@@ -53,7 +53,7 @@ def test_compare_is_narrower_than_two_intervals() -> None:
     random = np.random.default_rng(4)
     hard = random.normal(30, 5, 200)
     first, other = hard + random.normal(0.5, 0.2, 200), hard
-    (found,) = compare({"psnr": first}, {"bicubic": {"psnr": other}}, {"psnr": "higher"})
+    (found,) = compare({"psnr": {"net": first, "bicubic": other}}, "net", ["bicubic"], {"psnr": "higher"})
     assert (found.metric, found.other, found.statistics.count, found.verdict) == ("psnr", "bicubic", 200, "better")
     assert found.statistics.mean == pytest.approx((first - other).mean())
     assert 0.4 < found.statistics.low < found.statistics.high < 0.6
@@ -62,15 +62,15 @@ def test_compare_is_narrower_than_two_intervals() -> None:
 
 @pytest.mark.parametrize(("better", "verdict", "wins"), [("higher", "worse", 0), ("lower", "better", 1)])
 def test_compare_judges_by_what_is_better(better: str, verdict: str, wins: float) -> None:
-    (found,) = compare({"m": np.array([1.0, 2, 3])}, {"b": {"m": np.array([2.0, 3, 4])}}, {"m": better})
+    (found,) = compare({"m": {"a": np.array([1.0, 2, 3]), "b": np.array([2.0, 3, 4])}}, "a", ["b"], {"m": better})
     assert (found.statistics.mean, found.verdict, found.wins) == (-1, verdict, wins)
 
 
 def test_compare_takes_faces_that_both_have_and_equal_infinities_as_no_difference() -> None:
     first, other = np.array([INF, 1, NAN, 4]), np.array([INF, NAN, 3, 3])
-    (found,) = compare({"m": first}, {"b": {"m": other}}, {"m": "higher"})
+    (found,) = compare({"m": {"a": first, "b": other}}, "a", ["b"], {"m": "higher"})
     assert (found.statistics.count, found.statistics.mean, found.wins, found.verdict) == (2, 0.5, 0.5, "open")
 
 
 def test_compare_without_others_is_empty() -> None:
-    assert compare({"m": np.array([1.0])}, {}, {"m": "higher"}) == []
+    assert compare({"m": {"a": np.array([1.0])}}, "a", [], {"m": "higher"}) == []
