@@ -179,8 +179,35 @@ def scale_similarities(images: np.ndarray, references: np.ndarray) -> list[Simil
     return found
 
 
+def ssim_map(images: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Return the structural similarity of the window about each pixel, in [-1, 1].
+
+    Beyond their edges images go on mirrored.
+    Where the window fits, 5 pixels and more from the edges, the mean of the map is ``ssim``.
+
+    Args:
+        images: ``(..., H, W)`` in [0, 255], uint8 or float, any size.
+        references: Same shape.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_same_shape(images, references)
+    margins = [(0, 0)] * (images.ndim - 2) + [(WINDOW // 2, WINDOW // 2)] * 2
+    x, y = (np.pad(planes, margins, mode="symmetric") for planes in (images, references))
+    return _similarity_maps(x, y, WINDOW)[0]
+
+
 def _similarity(images: np.ndarray, references: np.ndarray, window: int) -> Similarity:
-    """Compare ``(..., H, W)`` in [0, 255] with a window of that many pixels, centred on tap ``window // 2``."""
+    return Similarity(*(float(values.mean()) for values in _similarity_maps(images, references, window)))
+
+
+def _similarity_maps(images: np.ndarray, references: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compare ``(..., H, W)`` in [0, 255] with a window of that many pixels, centred on tap ``window // 2``.
+
+    Returns:
+        The whole similarity, and its factor of contrast and structure, where the window fits.
+    """
     x, y = images.astype(np.float64), references.astype(np.float64)
     mean_x, mean_y = _blur(x, window), _blur(y, window)
     variance_x = _blur(x * x, window) - mean_x * mean_x
@@ -189,7 +216,7 @@ def _similarity(images: np.ndarray, references: np.ndarray, window: int) -> Simi
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return Similarity(float((luminance * contrast).mean()), float(contrast.mean()))
+    return luminance * contrast, contrast
 
 
 def _lumas(img: np.ndarray, img2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
