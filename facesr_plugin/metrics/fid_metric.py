@@ -1,7 +1,7 @@
 """FID (Heusel et al., NeurIPS 2017) with pytorch-fid's InceptionV3, as BasicSR computes it.
 
 A number for a set of faces, not for one. It depends on how many there are (few make it too high: compare sets of equal
-size), on the resizing (see ``inception.extract_features``; clean-fid's differs) and on the file format of the images.
+size), on the resizing (see ``inception.FidInception``; clean-fid's differs) and on the file format of the images.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from facesr_plugin.metrics.batches import check_faces, to_signed
 from facesr_plugin.metrics.frechet import Moments, frechet_distance, read_statistics
-from facesr_plugin.metrics.inception import NUM_FEATURES, extract_features, load_inception
 from facesr_plugin.metrics.networks import choose_device, full_precision
 from facesr_plugin.registry import METRIC_REGISTRY
 
 logger = logging.getLogger("basicsr.facesr")
 
+NUM_FEATURES = 2048
 _BATCH = 16
 
 
@@ -57,7 +58,7 @@ class Fid:
             count = len(self._statistics[0])
             raise ValueError(f"statistics must be of {NUM_FEATURES} features, got {count} in {str(statistics)!r}")
         self._device = choose_device(device)
-        self._network = load_inception(weights).to(self._device)
+        self._network = _load_network(weights).to(self._device)
 
     def anew(self) -> Fid:
         """Return one without faces, with the same network."""
@@ -114,7 +115,7 @@ class Fid:
     def _extract(self, images: np.ndarray) -> np.ndarray:
         check_faces(images)
         with full_precision():
-            return extract_features(self._network, to_signed(images, self._device)).double().cpu().numpy()
+            return self._network(to_signed(images, self._device)).double().cpu().numpy()
 
 
 @METRIC_REGISTRY.register()
@@ -149,6 +150,12 @@ def calculate_fid(
     for batch in [] if references is None else _batches(references):
         fid.add_real(batch)
     return fid.value()
+
+
+def _load_network(weights: str | os.PathLike | None) -> nn.Module:
+    from facesr_plugin.metrics.inception import load_inception  # torchvision takes as long to import as torch
+
+    return load_inception(weights)
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:

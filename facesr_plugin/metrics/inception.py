@@ -19,13 +19,29 @@ from torchvision.models.inception import InceptionE as TorchvisionE
 from facesr_plugin.metrics.networks import fill_network, read_state
 from facesr_plugin.utils.weights import resolve_weights
 
-NUM_FEATURES = 2048
 _SIDE = 299
+_LAST_IN_CH = 2048
 _WHAT = "pytorch-fid's InceptionV3"
 
 
-def load_inception(weights: str | os.PathLike | None = None) -> nn.Module:
-    """Return the frozen network, on the CPU; :func:`extract_features` runs it.
+class FidInception(Inception3):
+    """The network without its classifier."""
+
+    def __init__(self) -> None:
+        blocks = [BasicConv2d, _BlockA, InceptionB, _BlockC, InceptionD, _build_last_block, InceptionAux]
+        super().__init__(aux_logits=False, transform_input=False, inception_blocks=blocks, init_weights=False)
+        self.fc = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the pooled features ``(N, 2048)`` of images ``(N, 3, H, W)`` RGB in [-1, 1] of any size.
+
+        They are resized to 299 x 299 as pytorch-fid and BasicSR do: bilinear, without a filter when they get smaller.
+        """
+        return super().forward(F.interpolate(images, (_SIDE, _SIDE), mode="bilinear", align_corners=False))
+
+
+def load_inception(weights: str | os.PathLike | None = None) -> FidInception:
+    """Return the frozen network, on the CPU.
 
     Args:
         weights: File of pytorch-fid; None to look for it as ``facesr weights list`` shows.
@@ -38,24 +54,8 @@ def load_inception(weights: str | os.PathLike | None = None) -> nn.Module:
     path = resolve_weights("inception_fid", weights, fetch=False)
     state = {key: value for key, value in read_state(path, _WHAT).items() if not key.startswith("fc.")}
     with torch.device("meta"):
-        network = build_inception()
+        network = FidInception()
     return fill_network(network, state, path, _WHAT)
-
-
-def build_inception() -> nn.Module:
-    """Build the network without its classifier: images in [-1, 1] of 299 x 299 to ``(N, 2048)``."""
-    blocks = [BasicConv2d, _BlockA, InceptionB, _BlockC, InceptionD, _build_last_block, InceptionAux]
-    network = Inception3(aux_logits=False, transform_input=False, inception_blocks=blocks, init_weights=False)
-    network.fc = nn.Identity()
-    return network
-
-
-def extract_features(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the pooled features ``(N, 2048)`` of images ``(N, 3, H, W)`` RGB in [-1, 1] of any size.
-
-    They are resized to 299 x 299 as pytorch-fid and BasicSR do: bilinear, without a filter when they get smaller.
-    """
-    return network(F.interpolate(images, (_SIDE, _SIDE), mode="bilinear", align_corners=False))
 
 
 def _mean_inside(x: Tensor) -> Tensor:
@@ -113,4 +113,4 @@ class _LastBlockE(_BlockE):
 
 def _build_last_block(num_in_ch: int) -> nn.Module:
     """Of the two last blocks, the second alone has as many channels as it gives."""
-    return (_LastBlockE if num_in_ch == NUM_FEATURES else _BlockE)(num_in_ch)
+    return (_LastBlockE if num_in_ch == _LAST_IN_CH else _BlockE)(num_in_ch)

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from facesr_plugin.checkpoints import UnsupportedCheckpointError, read_checkpoint
+
+N = TypeVar("N", bound=nn.Module)
 
 _COUNTER = "num_batches_tracked"  # not in files of before torch 0.4.1, and without effect here
 
@@ -54,7 +57,7 @@ def read_state(path: str | os.PathLike, what: str) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def fill_network(network: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike, what: str) -> nn.Module:
+def fill_network(network: N, state: Mapping[str, Tensor], path: str | os.PathLike, what: str) -> N:
     """Give a network built on ``meta`` its weights, and freeze it.
 
     Args:

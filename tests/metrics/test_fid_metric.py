@@ -29,8 +29,7 @@ class Corner(nn.Module):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight features of a network that reads no file."""
     monkeypatch.setattr(fid_metric, "NUM_FEATURES", 8)
-    monkeypatch.setattr(fid_metric, "load_inception", lambda weights: Corner())
-    monkeypatch.setattr(fid_metric, "extract_features", lambda network, images: network(images))
+    monkeypatch.setattr(fid_metric, "_load_network", lambda weights: Corner())
 
 
 def features(images: np.ndarray) -> np.ndarray:
@@ -46,16 +45,15 @@ def moments_of(images: np.ndarray) -> Moments:
 def test_network_is_basicsrs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = pytest.importorskip("basicsr.archs.inception")
     torch.manual_seed(0)
-    built = inception.build_inception()
-    state = built.state_dict() | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    state = inception.FidInception().state_dict() | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
     old = {key: value for key, value in state.items() if "num_batches" not in key}
     torch.save(old, tmp_path / "inception.pth")
     monkeypatch.setattr(theirs, "load_url", lambda *_, **__: state)
     expected = theirs.InceptionV3([3], resize_input=True, normalize_input=False).eval()
     network, images = inception.load_inception(tmp_path / "inception.pth"), torch.rand(1, 3, 32, 40) * 2 - 1
     with torch.no_grad():
-        found, wanted = inception.extract_features(network, images), expected(images)[0].flatten(1)
-    assert found.shape == (1, inception.NUM_FEATURES)
+        found, wanted = network(images), expected(images)[0].flatten(1)
+    assert found.shape == (1, fid_metric.NUM_FEATURES)
     assert wanted.std() > 0
     assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6 * wanted.abs().max().item())
 
