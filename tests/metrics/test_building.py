@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from basicsr.utils.registry import METRIC_REGISTRY as BASICSR
 
 from facesr_plugin.metrics import fid_metric
@@ -138,7 +139,7 @@ def test_networks_get_their_options_and_whole_batches(tmp_path: Path) -> None:
 def test_fid_is_a_set_that_needs_the_truth_or_statistics(
     monkeypatch: pytest.MonkeyPatch, statistics: str | None, needs: set[str]
 ) -> None:
-    monkeypatch.setattr(fid_metric, "load_inception", lambda weights: torch.nn.Identity())
+    monkeypatch.setattr(fid_metric, "_load_network", lambda weights: torch.nn.Identity())
     monkeypatch.setattr(fid_metric, "read_statistics", lambda path: (np.zeros(2048), np.eye(2048)))
     metric = build_metric({"type": "calculate_fid", "statistics": statistics})
     assert isinstance(metric, SetMetric)
@@ -159,6 +160,14 @@ def test_fid_is_a_set_that_needs_the_truth_or_statistics(
 def test_wrong_sections_are_refused(section: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         build_metric(section)
+
+
+def test_documentation_has_every_protocol() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for name, (section, summary, better, *_) in PROTOCOLS.items():
+        options = yaml.safe_dump({key: section[key] for key in section if key != "type"}, sort_keys=False)
+        options = f", `{', '.join(options.splitlines())}`" if len(section) > 1 else ""
+        assert f"| `{name}` | `{section['type']}`{options} | {summary} | {better} |" in page
 
 
 def test_every_metric_of_ours_is_in_a_protocol() -> None:
