@@ -97,7 +97,9 @@ def test_statistics_replace_the_ground_truth(small: None, tmp_path: Path) -> Non
 def test_states_of_two_ranks_add_up(small: None) -> None:
     gt = faces(9, 16)
     sr = degraded(gt, 30)
-    ranks = [Fid(device="cpu") for _ in range(2)]
+    first = Fid(device="cpu")
+    first.add(gt, gt)
+    ranks = [first.anew() for _ in range(2)]
     ranks[0].add(sr[:4], gt[:4])
     ranks[1].add(sr[4:], gt[4:])
     ranks[0].merge(ranks[1].state())
