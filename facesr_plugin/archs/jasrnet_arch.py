@@ -7,6 +7,7 @@ colour are buffers, and the second, unused copy of the input's shift exists in o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -95,6 +96,13 @@ def _stage(num_feat: int, num_maps: int, *, first: bool) -> nn.Sequential:
     return nn.Sequential(*entry, *_blocks(num_feat, 2 if first else 3), conv3x3(num_feat, num_maps))
 
 
+def _check_range(rgb_range: float) -> None:
+    if isinstance(rgb_range, bool) or not isinstance(rgb_range, int | float):
+        raise TypeError(f"rgb_range must be a number, got {rgb_range!r}")
+    if not 0 < rgb_range < math.inf:
+        raise ValueError(f"rgb_range must be a positive number, got {rgb_range}")
+
+
 @ARCH_REGISTRY.register()
 class JASRNet(nn.Module):
     """Restore a face that was enlarged to its final size, and find its landmarks.
@@ -110,7 +118,7 @@ class JASRNet(nn.Module):
         checkpointing: Compute the encoder and the body again in the backward instead of keeping their features.
 
     Raises:
-        TypeError: If a number of layers is not an int.
+        TypeError: If a number of layers or ``upscale`` is not an int, or ``rgb_range`` no number.
         ValueError: If an argument is out of its range.
     """
 
@@ -126,12 +134,12 @@ class JASRNet(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in {"num_landmarks": num_landmarks, "num_feat": num_feat, "num_block": num_block}.items():
+        layers = {"num_landmarks": num_landmarks, "num_feat": num_feat, "num_block": num_block, "upscale": upscale}
+        for name, value in layers.items():
             check_int(name, value, least=1)
         if upscale not in UPSCALES:
             raise ValueError(f"upscale must be one of {', '.join(map(str, UPSCALES))}, got {upscale!r}")
-        if not rgb_range > 0:
-            raise ValueError(f"rgb_range must be positive, got {rgb_range}")
+        _check_range(rgb_range)
         choose("init_type", init_type, _INITS)
         self.checkpointing = checkpointing
         width, num_maps = num_feat, num_landmarks + 1  # the last heatmap is the background

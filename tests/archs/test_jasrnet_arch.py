@@ -173,7 +173,10 @@ def test_checkpointing_changes_memory_alone():
         ({"num_feat": 1.5}, TypeError, "num_feat must be an integer, got 1.5"),
         ({"num_block": 0}, ValueError, "num_block must be at least 1, got 0"),
         ({"upscale": 5}, ValueError, "upscale must be one of 2, 3, 4, 8, got 5"),
-        ({"rgb_range": 0}, ValueError, "rgb_range must be positive, got 0"),
+        ({"upscale": 8.0}, TypeError, "upscale must be an integer, got 8.0"),
+        ({"rgb_range": 0}, ValueError, "rgb_range must be a positive number, got 0"),
+        ({"rgb_range": float("inf")}, ValueError, "rgb_range must be a positive number, got inf"),
+        ({"rgb_range": "255"}, TypeError, "rgb_range must be a number, got '255'"),
         ({"init_type": "kaiming"}, ValueError, "init_type must be one of normal, torch, got 'kaiming'"),
     ],
 )
