@@ -91,6 +91,7 @@ def decode_centroid(heatmaps: Tensor, stride: int = STRIDE, mode: str = "subpixe
 
     Args:
         heatmaps: ``(N, K, H, W)`` of any range, H and W of 2 or more. Values of 1e-6 and less weigh nothing.
+            NaN in a window gives NaN.
         stride: Pixels per cell.
         mode: ``subpixel``: the window that is meant; 0.2 pixels off on perfect heatmaps of stride 8 and sigma 4.
             ``official``: the window that the released lines cut out on PyTorch of today, whose defaults for division
@@ -102,7 +103,7 @@ def decode_centroid(heatmaps: Tensor, stride: int = STRIDE, mode: str = "subpixe
     if mode not in _WINDOWS:
         raise ValueError(f"mode must be one of {', '.join(_WINDOWS)}, got {mode!r}")
     centre, windows = _WINDOWS[mode](heatmaps)
-    windows = windows.where(windows > _FLOOR, _EMPTY)
+    windows = windows.masked_fill(windows <= _FLOOR, _EMPTY)  # keeps NaN
     offsets = torch.arange(-RADIUS, RADIUS + 1, device=heatmaps.device, dtype=heatmaps.dtype)
     moments = torch.stack(((windows.sum(2) * offsets).sum(2), (windows.sum(3) * offsets).sum(2)), -1)
     cells = centre + moments / windows.sum((2, 3)).unsqueeze(-1)

@@ -95,6 +95,12 @@ def test_decode_centroid_of_nothing_is_the_middle_of_the_first_cell():
     assert torch.equal(found.score, torch.zeros(1, 2))
 
 
+def test_decode_centroid_of_no_numbers_is_no_number():
+    maps = torch.zeros(1, 2, 16, 16)
+    maps[0, 0, 4, 4] = torch.nan
+    assert decode_centroid(maps).points.isnan().tolist() == [[[True, True], [False, False]]]
+
+
 def test_decode_centroid_keeps_to_its_window():
     maps = torch.zeros(1, 1, 16, 24)
     maps[0, 0, 8, 4] = 1
