@@ -99,12 +99,13 @@ class FaceDataset(Dataset):
         """
         return self._seed, getattr(index, "epoch", 0), getattr(index, "position", int(index))
 
-    def read_points(self, path: str, *, mirrored: bool) -> dict[str, np.ndarray]:
+    def read_points(self, path: str, *, mirrored: bool, released: bool = False) -> dict[str, np.ndarray]:
         """Read the points of every image in use.
 
         Args:
             path: Landmark file.
             mirrored: Whether the points must have a table for their mirrored places.
+            released: Whether that has to be DIC's.
 
         Returns:
             ``(K, 2)`` float32 (x, y) in pixels of the stored image, pixel centres at integers, by key.
@@ -116,7 +117,7 @@ class FaceDataset(Dataset):
         """
         landmarks = read_landmarks(path)
         if mirrored:
-            flip_permutation(landmarks.num_points)
+            flip_permutation(landmarks.num_points, released)
         known = landmarks.rows_by_key()
         rows = {key: known.get(key, known.get(key_of(key))) for key in self.keys}  # an LMDB's own file names keys
         missing = [key for key, row in rows.items() if row is None]

@@ -33,6 +33,8 @@ class FaceSROptions(FaceOptions):
         dataroot_lq: Given small inputs under the same keys; by default they are made from the ground truth.
         any_size: The stored faces are squares of any size, brought to ``gt_size`` with their points (Pillow bicubic).
         use_hflip: Mirror half of the training samples.
+        flip_points: How the 68 points of a mirrored face are numbered: ``correct``, or ``released`` as DIC's program
+            does, which leaves each eye its points.
         use_rot: Turn three quarters of the training samples by 90, 180 or 270 degrees.
         distort: Smallest and largest height-to-width ratio of the part of a training sample that is stretched to the
             square (DIC: 0.66 and 1.33); needs ``landmarks``, whose extent stays inside.
@@ -45,6 +47,7 @@ class FaceSROptions(FaceOptions):
     dataroot_lq: str | None = None
     any_size: bool = False
     use_hflip: bool = False
+    flip_points: Literal["correct", "released"] = "correct"
     use_rot: bool = False
     distort: tuple[float, float] | None = None
     zoom: Literal["official", "corrected"] | None = None
@@ -59,6 +62,8 @@ class FaceSROptions(FaceOptions):
             raise ValueError(f"distort must be [low, high] with 0 < low <= high, got {list(self.distort)}")
         if self.distort is not None and self.landmarks is None:
             raise ValueError("distort must have landmarks, whose extent it keeps. Set landmarks, or remove distort.")
+        if self.flip_points == "released" and (self.landmarks is None or not self.use_hflip):
+            raise ValueError("flip_points must be correct without landmarks and use_hflip, got released")
         for name in ("zoom", "distort"):
             if getattr(self, name) is not None and self.dataroot_lq is not None:
                 raise ValueError(
@@ -113,7 +118,10 @@ class FaceSRDataset(FaceDataset):
         self._check_known_sizes()
         self.lq_source = self._open_lq()
         path = self.options.landmarks
-        self._points = None if path is None else self.read_points(path, mirrored=self.options.use_hflip)
+        self._released_flip = self.options.flip_points == "released"
+        self._points = None
+        if path is not None:
+            self._points = self.read_points(path, mirrored=self.options.use_hflip, released=self._released_flip)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a sample.
@@ -160,7 +168,7 @@ class FaceSRDataset(FaceDataset):
         if draw.flip:
             gt = transforms.hflip(gt)
             lq = None if lq is None else transforms.hflip(lq)
-            points = None if points is None else transforms.hflip_landmarks(points, self.gt_size)
+            points = None if points is None else transforms.hflip_landmarks(points, self.gt_size, self._released_flip)
         if draw.zoom is not None:
             mode = self.options.zoom
             points = None if points is None else transforms.zoom_landmarks(points, gt.shape[:2], draw.zoom, mode)

@@ -85,17 +85,18 @@ def hflip(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1])
 
 
-def hflip_landmarks(points: np.ndarray, width: int) -> np.ndarray:
+def hflip_landmarks(points: np.ndarray, width: int, released: bool = False) -> np.ndarray:
     """Mirror points with their image and give each its new index.
 
     Args:
         points: ``(K, 2)`` (x, y) in pixels, pixel centres at integers; 68 or 5 points.
         width: Of the image, in pixels.
+        released: By DIC's table, which leaves each eye its points.
 
     Raises:
         ValueError: If the number of points has no table.
     """
-    mirrored = points[flip_permutation(len(points))]
+    mirrored = points[flip_permutation(len(points), released)]
     mirrored[:, 0] = width - 1 - mirrored[:, 0]
     return mirrored
 

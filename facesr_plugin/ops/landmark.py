@@ -82,16 +82,21 @@ def five_points(points: np.ndarray) -> np.ndarray:
     return np.stack([points[..., first:end, :].mean(-2) for first, end in _FIVE_OF_68], axis=-2)
 
 
-def flip_permutation(num_points: int) -> np.ndarray:
+def flip_permutation(num_points: int, released: bool = False) -> np.ndarray:
     """Return which point of the original becomes point k of the mirrored face, ``(K)`` int64; its own inverse.
+
+    Args:
+        num_points: K.
+        released: The table of DIC's program (68 points): each eye keeps its points, in mirrored order.
 
     Raises:
         ValueError: If no table is known for this number of points.
     """
-    if num_points not in _FLIPS:
-        known = ", ".join(str(number) for number in _FLIPS)
+    tables = _RELEASED_FLIPS if released else _FLIPS
+    if num_points not in tables:
+        known = ", ".join(str(number) for number in tables)
         raise ValueError(f"landmarks must have {known} points to be mirrored, got {num_points}. Set use_hflip: false.")
-    return _FLIPS[num_points].copy()
+    return tables[num_points].copy()
 
 
 def _flip(
@@ -108,14 +113,11 @@ def _flip(
     return table
 
 
+_RANGES_OF_68 = ((0, 17), (17, 27), (31, 36), (48, 55), (55, 60), (60, 65), (65, 68))  # all but the eyes
 _FLIPS = {
     5: _flip(5, (), [((0, 3), (1, 4))]),
     19: _flip(19, ((0, 6), (6, 12), (12, 15), (15, 18)), ()),
-    68: _flip(
-        68,
-        ((0, 17), (17, 27), (31, 36), (48, 55), (55, 60), (60, 65), (65, 68)),
-        [(range(36, 42), (45, 44, 43, 42, 47, 46))],
-    ),
+    68: _flip(68, _RANGES_OF_68, [(range(36, 42), (45, 44, 43, 42, 47, 46))]),
     98: _flip(
         98,
         ((0, 33), (55, 60), (76, 83), (83, 88), (88, 93), (93, 96), (96, 98)),
@@ -127,6 +129,8 @@ _FLIPS = {
         [(range(114, 134), range(134, 154)), (range(154, 174), range(174, 194))],
     ),
 }
+
+_RELEASED_FLIPS = {68: _flip(68, _RANGES_OF_68, [((36, 37, 40, 42, 43, 46), (39, 38, 41, 45, 44, 47))])}
 
 _GROUPS = {  # left eye, right eye, nose, mouth, silhouette: half-open ranges
     5: (((0, 1),), ((1, 2),), ((2, 3),), ((3, 4),), ((4, 5),)),  # here each point is a group

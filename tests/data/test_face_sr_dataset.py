@@ -71,7 +71,8 @@ def test_dataset_takes_given_pairs(tmp_path):
     assert sample["gt_path"] == "face_02"
 
 
-def test_dataset_mirrors_given_pairs_and_landmarks_alike(tmp_path):
+@pytest.mark.parametrize("numbers", ["correct", "released"])
+def test_dataset_mirrors_given_pairs_and_landmarks_alike(tmp_path, numbers):
     write_images(tmp_path / "gt", 1, 32)
     write_images(tmp_path / "lq", 1, 4)
     points = write_points(tmp_path / "points.npz", ["face_00.png"])[0]
@@ -80,13 +81,14 @@ def test_dataset_mirrors_given_pairs_and_landmarks_alike(tmp_path):
         dataroot_lq=str(tmp_path / "lq"),
         phase="train",
         use_hflip=True,
+        flip_points=numbers,
         landmarks=str(tmp_path / "points.npz"),
     )
     samples = [dataset[SampleIndex.make(0, 0, position)] for position in range(20)]
     plain = (make_image(0, 32).transpose(2, 0, 1) / 255).astype(np.float32)
     flipped = [s for s in samples if not np.allclose(s["gt"], plain)]
     assert 4 <= len(flipped) <= 16
-    expected = points[flip_permutation(68)]
+    expected = points[flip_permutation(68, released=numbers == "released")]
     expected[:, 0] = 31 - expected[:, 0]
     for sample in flipped:
         assert np.allclose(sample["gt"], plain[..., ::-1])
@@ -242,6 +244,8 @@ def test_dataset_names_the_nearest_option(tmp_path):
         ({"scale": 0}, ValueError, "scale must be 1 or more, got 0"),
         ({"scale": 5}, ValueError, "gt_size must be a multiple of scale 5, got 32"),
         ({"zoom": "official", "dataroot_lq": "x"}, ValueError, "zoom must be unset with dataroot_lq"),
+        ({"flip_points": "released", "landmarks": "x"}, ValueError, "flip_points must be correct without"),
+        ({"flip_points": "released", "use_hflip": True}, ValueError, "flip_points must be correct without"),
         ({"distort": [0.66, 1.33]}, ValueError, "distort must have landmarks, whose extent it keeps"),
         (
             {"distort": [1.33, 0.66], "landmarks": "x"},

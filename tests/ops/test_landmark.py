@@ -65,6 +65,14 @@ def test_flip_permutation_of_68_points_exchanges_the_eyes():
     assert table[[48, 51, 55, 57, 60, 62, 65, 66]].tolist() == [54, 51, 59, 57, 64, 62, 67, 66]
 
 
+def test_released_flip_permutation_leaves_each_eye_its_points():
+    table, correct = flip_permutation(68, released=True), flip_permutation(68)
+    assert table[36:48].tolist() == [39, 38, 37, 36, 41, 40, 45, 44, 43, 42, 47, 46]
+    assert np.array_equal(np.delete(table, range(36, 48)), np.delete(correct, range(36, 48)))
+    with pytest.raises(ValueError, match="must have 68 points to be mirrored, got 5"):
+        flip_permutation(5, released=True)
+
+
 def test_flip_permutation_of_98_points_agrees_with_that_of_68():
     """Mirroring, then taking 68 of 98, is taking 68, then mirroring."""
     points = np.random.default_rng(0).uniform(0, 256, (98, 2))

@@ -82,13 +82,13 @@ def _augmentations(case, gt, lq, points):
     correct, released = flip_permutation(68), case.arrays["official_hflip_channel_permutation_68"]
     others = np.setdiff1d(np.arange(68), _EYES)
     case.check("mirrored numbers but for the eyes", correct[others], released[others], "exact")
-    case.check("mirrored numbers", released, _released_permutation(correct), "exact")
+    case.check("mirrored numbers", flip_permutation(68, released=True), released, "exact")
     branches = {"none": (0, 0), "flip": (1, 0), "rot_k1": (0, 1), "rot_k2": (0, 2), "rot_k3": (0, 3)}
     for name, (flips, turns) in {**branches, "flip_rot_k1": (1, 1)}.items():
         images, on_map, kept = (gt, lq), points / STRIDE, points
         if flips:
             images = [transforms.hflip(image) for image in images]
-            on_map = transforms.hflip_landmarks(on_map, SIDE // STRIDE)[correct[released]]
+            on_map = transforms.hflip_landmarks(on_map, SIDE // STRIDE, released=True)
             kept = transforms.hflip_landmarks(points, SIDE)[correct] + [1, 0]
         images = [transforms.turn(image, turns) for image in images]
         on_map = transforms.turn_landmarks(on_map, SIDE // STRIDE, turns)
@@ -101,13 +101,6 @@ def _augmentations(case, gt, lq, points):
         }
         for part, value in found.items():
             _check(case, f"augment_{name}/{part}", value, "dic.data")
-
-
-def _released_permutation(correct):
-    table = correct.copy()
-    for left, right in ((36, 39), (37, 38), (40, 41), (42, 45), (43, 44), (46, 47)):
-        table[[left, right]] = right, left
-    return table
 
 
 def metrics(case):
