@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesr_plugin.utils.cliargs import add_common, say
+from facesr_plugin.utils.cliargs import add_common, say, warn
 
 if TYPE_CHECKING:
     from facesr_plugin.checkpoints import Weights
+
+_OF_TRAINING = {"init_type", "checkpointing", "detach_attention"}  # change no result of trained weights
 
 
 def add_parser(subparsers: Any) -> None:
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         save_weights(args.target, weights)
     else:
         save_official(args.target, weights, args.to)
+        _warn_of_hidden(args.target, weights)
     folded = ", spectral norm folded" if args.fold_spectral_norm else ""
     say(f"{args.source}: {found} -> {args.target} ({args.to} names{folded})")
     return 0
@@ -89,6 +93,19 @@ def _describe(weights: Weights) -> str:
     source = f"{weights.kind}, facesr names" if ours else f"{weights.kind} names"
     found = f"{weights.system} {weights.arch}, {len(weights.state_dict)} tensors ({source})"
     return f"{found}: {arguments}" if arguments else found
+
+
+def _warn_of_hidden(path: Path, weights: Weights) -> None:
+    """Name the constructor arguments that a file of another program does not show, where readers would take others."""
+    from facesr_plugin.checkpoints.detect import format_of
+    from facesr_plugin.registry import ARCH_REGISTRY
+
+    defaults = {name: item.default for name, item in signature(ARCH_REGISTRY.get(weights.arch)).parameters.items()}
+    shown = defaults | format_of(weights.system, weights.arch).infer_args(weights.state_dict)
+    changing = weights.args.keys() - _OF_TRAINING
+    hidden = [f"{name}={weights.args[name]}" for name in sorted(changing) if weights.args[name] != shown.get(name)]
+    if hidden:
+        warn(f"{path} does not show {', '.join(hidden)}: facesr convert --arg {' --arg '.join(hidden)} reads it so")
 
 
 def _fold(weights: Weights) -> Weights:

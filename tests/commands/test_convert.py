@@ -5,10 +5,11 @@ import sys
 import pytest
 import torch
 
-from facesr_plugin.checkpoints import load_weights
+from facesr_plugin.archs.dic_arch import DICNet
+from facesr_plugin.checkpoints import load_weights, make_record
 from facesr_plugin.cli import main
 from helpers.checkpoint_files import official_state
-from helpers.tiny_dic import save_tiny_dic
+from helpers.tiny_dic import TINY_DIC, save_tiny_dic
 
 
 @pytest.fixture
@@ -53,6 +54,19 @@ def test_convert_goes_to_the_names_of_mmagic_and_back(tmp_path, capsys):
     ours, again = load_weights(source), load_weights(tmp_path / "ours.pth")
     assert again.args == {**ours.args, "num_landmarks": 68}
     assert all(torch.equal(again.state_dict[key], value) for key, value in ours.state_dict.items())
+
+
+def test_convert_names_what_files_of_other_programs_do_not_show(tmp_path, capsys):
+    args = TINY_DIC | {"num_landmarks": 194, "whole_contours": True, "init_type": "kaiming"}
+    record = make_record("dic", "DICNet", args)
+    torch.save({"params": DICNet(**args).state_dict(), "facesr": record}, tmp_path / "dic.pth")
+    assert convert(tmp_path / "dic.pth", tmp_path / "official.pth", "--to", "official") == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"{tmp_path / 'official.pth'} does not show num_steps=3, whole_contours=True: ")
+    options = told.split(": facesr convert ")[1].split()[:4]
+    assert convert(tmp_path / "official.pth", tmp_path / "back.pth", *options) == 0
+    assert load_weights(tmp_path / "back.pth").args | {"init_type": "kaiming"} == args
+    assert capsys.readouterr().err == ""
 
 
 def test_convert_takes_the_network_that_is_named(tmp_path, official, capsys):
