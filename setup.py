@@ -75,7 +75,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["facesr_plugin", "facesr_plugin.*"]), "facesr_plugin.options"],
     package_dir={"facesr_plugin.options": "options"},
-    package_data={"facesr_plugin.options": ["*.yml"]},
+    package_data={"facesr_plugin.options": ["*.yml"], "facesr_plugin.evaluation": ["templates/*"]},
     py_modules=["_facesr_autoload"],
     entry_points={"console_scripts": ["facesr = facesr_plugin.cli:main"]},
     install_requires=[
@@ -89,6 +89,7 @@ setup(
         "lmdb>=1.4.1",
         "PyYAML>=6.0",
         "tqdm>=4.60",
+        "jinja2>=3.1",
         "safetensors>=0.4",
     ],
     extras_require={"mmcv": ["mmcv>=2.0"], "plots": PLOTS, "metrics": METRICS, "landmarks": LANDMARKS, "dev": DEV},

@@ -102,11 +102,10 @@ def draw_colour_bar(kind: str, height: int) -> np.ndarray:
     Returns:
         ``(height, W, 3)`` uint8 RGB on white, W about half the height.
     """
-    scale, size = ERROR_MAPS[kind], max(9, height // 12)
+    scale, size = ERROR_MAPS[kind], max(9, height // 10)
     font = caption_font(size)
     values = np.linspace(scale.worst, scale.best, _TICKS)
     texts = [f"{value:g} {scale.unit}".strip() for value in values]
-    texts[0], texts[-1] = f"\u2264 {texts[0]}", f"\u2265 {texts[-1]}"
     bar, gap = max(1, round(height * _BAR_WIDTH)), size // 2
     width = bar + 3 * gap + int(max(font.getbbox(text)[2] for text in texts))
     canvas = Image.new("RGB", (width, height), _BACKGROUND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 _SIZE_INCHES, _DPI = (6.0, 4.2), 120
+_FEWEST_BINS, _MOST_BINS = 8, 40
 
 
 def ced_figure(thresholds: np.ndarray, curves: Mapping[str, np.ndarray], label: str = "NME") -> np.ndarray:
@@ -46,13 +48,12 @@ def ced_figure(thresholds: np.ndarray, curves: Mapping[str, np.ndarray], label: 
     return _finish(canvas)
 
 
-def histogram_figure(values: Mapping[str, np.ndarray], label: str, bins: int = 30) -> np.ndarray:
+def histogram_figure(values: Mapping[str, np.ndarray], label: str) -> np.ndarray:
     """Draw how often values occur, all in the same bins, with a dashed line at each mean.
 
     Args:
         values: Caption to ``(N)`` finite values; N may differ.
         label: What the values are, for the axis.
-        bins: Number of them.
 
     Returns:
         ``(504, 720, 3)`` uint8 RGB.
@@ -65,7 +66,8 @@ def histogram_figure(values: Mapping[str, np.ndarray], label: str, bins: int = 3
     if not len(together) or not np.isfinite(together).all():
         raise ValueError(f"values must be finite numbers, at least one, got {len(together)}. Leave out what is not.")
     canvas, axes = _start()
-    edges = np.histogram_bin_edges(together, bins)
+    most = max(len(column) for column in values.values())
+    edges = np.histogram_bin_edges(together, min(max(math.isqrt(most), _FEWEST_BINS), _MOST_BINS))
     for name, column in values.items():
         _, _, (outline, *_) = axes.hist(column, edges, histtype="stepfilled", alpha=0.35, label=_caption(name))
         colour = outline.get_facecolor()[:3]
@@ -73,6 +75,7 @@ def histogram_figure(values: Mapping[str, np.ndarray], label: str, bins: int = 3
         if len(column):
             axes.axvline(np.mean(column), color=colour, linestyle="--", linewidth=1.5)
     axes.set(xlabel=label, ylabel="faces")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0.9)
     return _finish(canvas)
