@@ -13,7 +13,7 @@ from facesr_plugin import __version__, cli
 from facesr_plugin.utils import cliargs
 from facesr_plugin.utils.option_file import shipped_options
 
-COMMANDS = ("convert", "doctor", "infer", "options", "prepare", "restore", "test", "train", "weights")
+COMMANDS = ("convert", "doctor", "eval", "infer", "options", "prepare", "restore", "test", "train", "weights")
 
 
 def test_parser_has_every_command() -> None:

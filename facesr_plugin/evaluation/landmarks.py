@@ -142,7 +142,7 @@ def load_finder(model: str, weights: str | os.PathLike | None, device: torch.dev
     """
     kind = HEADS[model]
     head = kind.load(weights, device)
-    return Landmarker(head, kind.framing.of_side(head.side) if head.side else kind.framing)
+    return Landmarker(head, head.framing or kind.framing)
 
 
 def _true_arrays(found: dict[str, Any] | str) -> dict[str, np.ndarray] | str:

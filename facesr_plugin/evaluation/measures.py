@@ -159,7 +159,6 @@ def build_measures(
     for name, section in sections.items():
         try:
             metric = _build(section, device)
-            alike = [metric, *(_build(section, device) for _ in results[1:] if isinstance(metric, SetMetric))]
         except MISSING as error:
             missing[name] = str(error)
             continue
@@ -168,7 +167,7 @@ def build_measures(
             continue
         _check_needs(name, metric, given)
         if isinstance(metric, SetMetric):
-            of_sets[name] = dict(zip(results, alike, strict=True))
+            of_sets[name] = {result: metric.anew() for result in results}
         else:
             of_faces[name] = metric
         measures.append(_describe(name, section, per_face=name in of_faces))
