@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from facesr_plugin.data.transforms import resize, resize_landmarks
+from facesr_plugin.data.transforms import hflip, hflip_landmarks, resize, resize_landmarks
 
 FILL = (124, 116, 104)  # ImageNet's mean colour
 ROTATION_KERNELS = {
@@ -130,6 +130,20 @@ def _turn(face: Framed, angle: float, kernel: str) -> Framed:
     centre = (np.array(face.image.shape[1::-1], face.points.dtype) - 1) / 2
     matrix = np.array([[cosine, -sine], [sine, cosine]], face.points.dtype)  # for rows (x, y), y downwards
     return Framed(np.array(turned), (face.points - centre) @ matrix + centre)
+
+
+def mirror(face: Framed, released: bool = False) -> Framed:
+    """Mirror a face; its points get their new numbers.
+
+    Args:
+        face: With 5, 19, 68, 98 or 194 points.
+        released: Points as in JASRNet's program, x' = W - x, a pixel beside theirs.
+
+    Raises:
+        ValueError: If the number of points has no table.
+    """
+    width = face.image.shape[1] + released
+    return Framed(hflip(face.image), hflip_landmarks(face.points, width))
 
 
 def forget_outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

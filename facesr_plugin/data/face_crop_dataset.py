@@ -25,6 +25,7 @@ from facesr_plugin.data.face_crop import (
     cut_box,
     draw_crop,
     forget_outside,
+    mirror,
     vary_crop,
     window_of,
 )
@@ -51,6 +52,8 @@ class FaceCropOptions(FaceOptions):
         rotation_kernel: How a training sample is turned: as published, or smoother.
         jitter: Largest shift of a training sample in pixels of ``gt``, each way.
         use_hflip: Mirror half of the training samples.
+        flip_points: Where the points of a mirrored face lie: ``correct``, or ``released``, a pixel beside as in
+            JASRNet's program.
         deliver_box: Deliver the landmark file's box of each face too, for metrics (AFLW); not in the phase ``train``.
     """
 
@@ -63,6 +66,7 @@ class FaceCropOptions(FaceOptions):
     rotation_kernel: Literal["nearest", "bilinear", "bicubic"] = "nearest"
     jitter: float = 30.0
     use_hflip: bool = True
+    flip_points: Literal["correct", "released"] = "correct"
     deliver_box: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class FaceCropOptions(FaceOptions):
         for name in ("expand", "rotation", "jitter"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.flip_points == "released" and not self.use_hflip:
+            raise ValueError("flip_points must be correct without use_hflip, got released")
         if self.deliver_box and self.phase == "train":
             raise ValueError("deliver_box must be false in the phase train, which turns the faces. Remove it there.")
 
@@ -162,10 +168,8 @@ class FaceCropDataset(FaceDataset):
         if self.options.phase != "train":
             return face
         draw = self._draw(index)
-        image, points = vary_crop(face, draw.crop, self.options.rotation_kernel)
-        if draw.flip:
-            image, points = transforms.hflip(image), transforms.hflip_landmarks(points, self.gt_size)
-        return Framed(image, points)
+        varied = vary_crop(face, draw.crop, self.options.rotation_kernel)
+        return mirror(varied, self.options.flip_points == "released") if draw.flip else varied
 
     def _draw(self, index: int) -> Draw:
         rng = np.random.default_rng(self.seed_of(index))

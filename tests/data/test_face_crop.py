@@ -14,6 +14,7 @@ from facesr_plugin.data.face_crop import (
     cut_box,
     draw_crop,
     forget_outside,
+    mirror,
     vary_crop,
     window_of,
 )
@@ -84,6 +85,16 @@ def test_cut_box_squeezes_the_enlarged_box_into_a_square() -> None:
 def test_a_box_must_hold_pixels_of_its_image(box: list[float]) -> None:
     with pytest.raises(ValueError, match=r"box \[.*\] must not be empty or beside its image of 128 x 96 pixels"):
         window_of(np.array(box), 0.2, (96, 128))
+
+
+@pytest.mark.parametrize(("released", "beside"), [(False, 0), (True, 1)])
+def test_mirrored_points_lie_on_their_pixels_or_as_released_beside_them(released: bool, beside: int) -> None:
+    points = np.array([[40, 30], [90, 44], [60, 100], [5, 6], [7, np.nan]], np.float32)
+    image, mirrored = mirror(Framed(dotted().image, points), released)
+    assert np.array_equal(image, dotted().image[:, ::-1])
+    swapped = points[[1, 0, 2, 4, 3]]
+    expected = np.stack([127 + beside - swapped[:, 0], swapped[:, 1]], 1)
+    assert np.array_equal(mirrored, expected, equal_nan=True)
 
 
 def test_forget_outside_keeps_the_borders() -> None:

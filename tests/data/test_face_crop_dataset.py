@@ -106,6 +106,17 @@ def test_mirrored_samples_have_mirrored_points_with_their_new_indices(tmp_path: 
     assert 0 < flipped < 12
 
 
+def test_released_flip_is_an_option(photos: Path) -> None:
+    correct, released = (make_dataset(photos, phase="train", flip_points=name) for name in ("correct", "released"))
+    shifts = set()
+    for position in range(12):
+        own, other = (data[SampleIndex.make(0, 0, position)] for data in (correct, released))
+        assert torch.equal(own["gt"], other["gt"])
+        moved = other["landmarks"] - own["landmarks"]
+        shifts |= {tuple(row) for row in moved[moved.isfinite().all(-1)].round().tolist()}
+    assert shifts == {(0, 0), (1, 0)}
+
+
 def test_points_that_leave_a_training_crop_are_unknown(photos: Path) -> None:
     dataset = make_dataset(photos, phase="train", jitter=30)
     points = torch.stack([dataset[SampleIndex.make(0, 0, position)]["landmarks"] for position in range(20)])
@@ -144,6 +155,7 @@ def test_loose_crops_come_from_an_lmdb(tmp_path: Path) -> None:
         ({"jitter": -1}, "jitter must not be negative, got -1"),
         ({"deliver_box": True, "phase": "train"}, "deliver_box must be false in the phase train"),
         ({"deliver_box": True}, "must have boxes for deliver_box, got none"),
+        ({"flip_points": "released", "use_hflip": False}, "flip_points must be correct without use_hflip"),
         ({"scale": 5}, "gt_size must be a multiple of scale 5, got 32"),
         ({"flip": True}, "unknown key 'flip'"),
     ],

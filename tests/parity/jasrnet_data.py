@@ -5,8 +5,8 @@ import torch
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data.base import to_tensor
-from facesr_plugin.data.face_crop import forget_outside
-from facesr_plugin.data.transforms import hflip, hflip_landmarks
+from facesr_plugin.data.face_crop import Framed, forget_outside, mirror
+from facesr_plugin.data.transforms import hflip
 from facesr_plugin.metrics.jasrnet_metric import calculate_jasrnet_box_psnr, calculate_jasrnet_box_ssim
 from facesr_plugin.metrics.landmark_metric import calculate_landmark_auc, ced_curve, landmark_errors
 from facesr_plugin.ops.heatmap_targets import render_targets
@@ -58,8 +58,8 @@ def pipeline(case):
     lq, gt, points = _files(case)
     case.check_array("points_in", np.concatenate([points.T, np.ones((1, len(points)))]), "jasrnet.moved")
     if case.meta["flip"]:
-        lq, gt = hflip(lq), hflip(gt)
-        points = hflip_landmarks(points, gt.shape[1]) + np.array([1, 0], np.float32)  # released: x' = W - x
+        lq = hflip(lq)
+        gt, points = mirror(Framed(gt, points), released=True)
     shown = forget_outside(points, gt.shape[:2])
     flags = np.isfinite(shown).all(-1)
     case.check_array("points_out", np.concatenate([points.T, flags[None]]), "jasrnet.moved")
