@@ -106,7 +106,7 @@ def _columns(face: Face, results: tuple[str, ...]) -> list[_Column]:
     columns = [_Column(printable(name), "result", pixels, name) for name, pixels in restored.items()]
     large = next((pixels for pixels in (truth, *restored.values()) if pixels is not None), None)
     if face.lq is not None:
-        size = "" if small is None else f" {small.shape[1]} x {small.shape[0]}"
+        size = "" if small is None else f" {small.shape[1]}x{small.shape[0]}"
         enlarged = None if small is None or large is None else resize_bicubic(small, large.shape[:2])
         columns = [_Column(f"input{size}", "input", small), _Column("input, bicubic", "bicubic", enlarged), *columns]
     return columns if face.gt is None else [*columns, _Column("ground truth", "gt", truth)]

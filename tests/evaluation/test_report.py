@@ -78,7 +78,7 @@ def test_report_shows_values_pictures_and_plots(tmp_path: Path) -> None:
     assert any(alt.startswith("Histogram of psnr_rgb (dB): net from 0.02 to 0.04") for alt in page.alts())
     assert any(alt.startswith("Cumulative distribution of nme_box. net: half of the faces") for alt in page.alts())
     for what in (
-        "input 3 x 3 of",
+        "input 3x3 of",
         "input, bicubic of",
         "net of",
         "ground truth of",
