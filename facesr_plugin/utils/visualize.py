@@ -276,6 +276,19 @@ def steps_figure(
     return _draw(rows, size, (f"{top:.2f}", "0"))
 
 
+def row_figure(cells: Sequence[Cell]) -> np.ndarray:
+    """Draw pictures beside each other, each below its caption.
+
+    Args:
+        cells: At least one.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB on white.
+    """
+    height, width = np.max([cell.image.shape[:2] for cell in cells], axis=0)
+    return np.array(_lay_out([list(cells)], (int(width), int(height)), 0)[0])
+
+
 def _blend(face: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Lay half of a coloured map over half of the grey face."""
     grey = np.asarray(Image.fromarray(face).convert("L").convert("RGB"), np.float32)
@@ -316,13 +329,27 @@ def _enlarge(values: np.ndarray, size: tuple[int, int], resample: str) -> np.nda
 
 
 def _draw(rows: list[list[Cell]], size: tuple[int, int], ends: tuple[str, str]) -> np.ndarray:
-    """Lay rows of cells out, their captions above them, and a colour bar beside them."""
-    font = caption_font(max(11, size[0] // 12))
+    """Lay rows of cells out, with a colour bar beside them."""
+    font = _font_of(size)
+    bar_text = int(max(font.getbbox(end)[2] for end in ends)) + _GAP_PX
+    canvas, line = _lay_out(rows, size, _BAR_PX + bar_text)
+    left, top = canvas.width - _GAP_PX - bar_text - _BAR_PX, _GAP_PX + line
+    length = canvas.height - top - _GAP_PX
+    bar = np.repeat(np.linspace(1, 0, length)[:, None], _BAR_PX, axis=1)
+    canvas.paste(Image.fromarray(jet(bar)), (left, top))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((left + _BAR_PX + 4, top), ends[0], fill=_TEXT, font=font)
+    draw.text((left + _BAR_PX + 4, top + length - line), ends[1], fill=_TEXT, font=font)
+    return np.array(canvas)
+
+
+def _lay_out(rows: list[list[Cell]], size: tuple[int, int], right_px: int) -> tuple[Image.Image, int]:
+    """Paste rows of cells below their captions; return the picture, with room at the right, and a caption's height."""
+    font = _font_of(size)
     widest = max(font.getbbox(cell.caption)[2] for row in rows for cell in row)
     line = int(font.getbbox("Ag")[3]) + 4
     width, height = max(size[0], int(widest)) + _GAP_PX, size[1] + line + _GAP_PX
-    bar_text = int(max(font.getbbox(end)[2] for end in ends)) + _GAP_PX
-    canvas_size = (_GAP_PX + width * len(rows[0]) + _BAR_PX + bar_text + _GAP_PX, _GAP_PX + height * len(rows))
+    canvas_size = (_GAP_PX + width * len(rows[0]) + right_px + _GAP_PX, _GAP_PX + height * len(rows))
     canvas = Image.new("RGB", canvas_size, _BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for row, cells in enumerate(rows):
@@ -332,13 +359,11 @@ def _draw(rows: list[list[Cell]], size: tuple[int, int], ends: tuple[str, str]) 
             draw.text((left + shift, top), cell.caption, fill=_TEXT, font=font)
             picture = Image.fromarray(cell.image)
             canvas.paste(picture, (left + (width - _GAP_PX - picture.width) // 2, top + line))
-    left, top = _GAP_PX + width * len(rows[0]), _GAP_PX + line
-    length = canvas_size[1] - top - _GAP_PX
-    bar = np.repeat(np.linspace(1, 0, length)[:, None], _BAR_PX, axis=1)
-    canvas.paste(Image.fromarray(jet(bar)), (left, top))
-    draw.text((left + _BAR_PX + 4, top), ends[0], fill=_TEXT, font=font)
-    draw.text((left + _BAR_PX + 4, top + length - line), ends[1], fill=_TEXT, font=font)
-    return np.array(canvas)
+    return canvas, line
+
+
+def _font_of(size: tuple[int, int]) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return caption_font(max(11, size[0] // 12))
 
 
 def caption_font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
