@@ -34,10 +34,12 @@ def test_wheel_has_no_other_top_level_names(content: dict[str, bytes]) -> None:
     assert top - metadata == {"facesr_plugin", "facesr_plugin.pth", "facesr_plugin.start", "_facesr_autoload.py"}
 
 
-def test_wheel_has_every_module_and_option_file(content: dict[str, bytes]) -> None:
+def test_wheel_has_every_module_template_and_option_file(content: dict[str, bytes]) -> None:
     modules = {path.relative_to(REPO).as_posix() for path in (REPO / "facesr_plugin").rglob("*.py")}
     options = {f"facesr_plugin/options/{path.name}" for path in (REPO / "options").glob("*.yml")}
-    assert modules | options <= set(content)
+    templates = {path.relative_to(REPO).as_posix() for path in (REPO / "facesr_plugin").rglob("templates/*")}
+    assert modules | templates | options <= set(content)
+    assert templates, "there are no templates to ship"
     assert options, "there are no option files to ship"
 
 
