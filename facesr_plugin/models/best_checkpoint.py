@@ -54,7 +54,7 @@ class BestCheckpoint:
             ValueError: If it is damaged.
         """
         path = Path(folder) / f"net_g_{_LABEL}.pth"
-        self._record = read_checkpoint(path)["facesr"].get("best") if path.is_file() else None
+        self._record = read_checkpoint(path).get("facesr", {}).get("best") if path.is_file() else None
 
     def update(self, model: Any, dataset: str, value: float, better: str, iteration: int) -> None:
         """Write the weights if the value is the best.
@@ -69,7 +69,7 @@ class BestCheckpoint:
         self._dataset = self._dataset or dataset
         if dataset != self._dataset or not self._beats(model, value, better):
             return
-        iteration = min(iteration, model.opt["train"].get("total_iter", iteration))
+        iteration = min(iteration, int(model.opt["train"].get("total_iter", iteration)))
         self._record = {"metric": self._metric, "dataset": dataset, "value": value, "iter": iteration}
         average = {"params_ema": model.net_g_ema} if hasattr(model, "net_g_ema") else {}
         nets = {"params": model.net_g, **average}

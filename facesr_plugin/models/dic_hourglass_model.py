@@ -104,7 +104,7 @@ class DICHourglassModel(FaceSRModel):
 
     def current_results(self) -> dict[str, Result]:
         """The faces as they came with the landmarks of the last step; with ``val.steps`` also ``step1`` and so on."""
-        found = [Result(self.lq, find_landmarks(maps, self.lq), restored=False) for maps in self.steps]
+        found = [Result(self.lq, find_landmarks(maps, self.lq), restored=False, heatmaps=maps) for maps in self.steps]
         shown = found if (self.opt.get("val") or {}).get("steps") else []
         return {"": found[-1], **{f"step{step}": result for step, result in enumerate(shown, 1)}}
 

@@ -45,6 +45,7 @@ class DICModel(FaceSRModel):
 
     system: ClassVar[str] = "dic"
     val_keys: ClassVar[tuple[str, ...]] = ("steps",)
+    path_keys: ClassVar[tuple[str, ...]] = ("pretrain_network_hourglass",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ class DICModel(FaceSRModel):
         """The last image, with its landmarks if the data set has some; with ``val.steps`` also ``step1`` and so on."""
         if self.steps is None:
             return super().current_results()
-        found = [Result(sr, find_landmarks(heatmaps, sr)) for sr, heatmaps in zip(*self.steps, strict=True)]
+        found = [Result(sr, find_landmarks(maps, sr), heatmaps=maps) for sr, maps in zip(*self.steps, strict=True)]
         steps = {f"step{step}": result for step, result in enumerate(found, 1)} if self._shows_steps else {}
         return {"": found[-1], **steps}
 

@@ -28,9 +28,8 @@ from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
-from facesr_plugin.models.attention_log import AttentionLog
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks
-from facesr_plugin.models.validation import Result, validate
+from facesr_plugin.models.validation import Result, Validation
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.option_file import check_keys
 from facesr_plugin.utils.resume import POSITION
@@ -47,15 +46,14 @@ class FaceSRModel(SRModel):
             statistics and vectors move once in each part; default 1), ``clip_grad_value`` (cut the generator's
             gradients to that magnitude; default 0: leave them), ``channels_last`` (memory order of the convolutions:
             1.4 times faster on a CPU, results differ by rounding; default false) and one ``<name>_opt`` section per
-            loss. ``val.attention`` (``num``, ``blocks``) writes attention figures of the first validation images to
-            TensorBoard.
+            loss. ``val``: see ``Validation``.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
 
     Raises:
-        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, ``accumulate``
-            is less than 1, or the generator has no attention for ``val.attention``.
+        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, or ``accumulate``
+            is less than 1; see ``Validation``, also for other errors.
     """
 
     system: ClassVar[str] = ""
@@ -64,6 +62,7 @@ class FaceSRModel(SRModel):
          "scheduler"}
     )  # fmt: skip
     val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
+    path_keys: ClassVar[tuple[str, ...]] = ()  # of a training, beside those of each network
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
     call: Mapping[str, Any] = MappingProxyType({})
 
@@ -81,8 +80,7 @@ class FaceSRModel(SRModel):
             check_keys(opt["train"], [*self.train_keys, *sections], "train")
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         super().__init__(opt)
-        wanted = (opt.get("val") or {}).get("attention") if opt["is_train"] else None
-        self._attention_log = AttentionLog(wanted, self.get_bare_model(self.net_g)) if wanted is not None else None
+        self._validation = Validation(opt, self.get_bare_model(self.net_g), self.device)
 
     # What a system says
 
@@ -300,22 +298,33 @@ class FaceSRModel(SRModel):
         return visuals
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Measure a data set; see ``validate``."""
-        validate(self, dataloader, current_iter, tb_logger, save_img)
+        """Measure a data set; see ``Validation``."""
+        self._validation.run(self, dataloader, current_iter, tb_logger, save_img)
+
+    dist_validation = nondist_validation
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate on rank 0; a state saved in this iteration is written again, with the best metric of now."""
+        """Validate on all ranks; a state saved in this iteration is written again, with the best metric of now."""
         super().validation(dataloader, current_iter, tb_logger, save_img)
-        if self._attention_log is not None and tb_logger and self.opt["rank"] == 0:
-            self._attention_log.write(self, dataloader, current_iter, tb_logger)
         if self._saved is not None and self._saved[1] == current_iter:
             self.save_training_state(*self._saved)
+
+    def is_comparable(self, iteration: int) -> bool:
+        """Whether metrics of that iteration of the training can be compared with those of now."""
+        return True
 
     # Files
 
     @master_only
-    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: str | list[str] = "params") -> None:
-        """Write ``<net_label>_<iteration>.pth`` atomically, with a record of what it holds.
+    def save_network(
+        self,
+        net: Any,
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = "params",
+        **more: dict[str, Any],
+    ) -> None:
+        """Write ``<net_label>_<iteration>.pth`` atomically, with a record of what it holds, and ``more`` in it.
 
         Raises:
             OSError: If it cannot be written; earlier checkpoints are unchanged.
@@ -324,7 +333,7 @@ class FaceSRModel(SRModel):
         bare = [self.get_bare_model(part) for part in nets]
         section = "network_" + net_label.removeprefix("net_")
         content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
-        content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0])
+        content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0]) | more
         if net_label == "net_g":
             stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt, self.card)}
             content["facesr"] |= {name: value for name, value in stated.items() if value}
@@ -380,6 +389,7 @@ class FaceSRModel(SRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""
         super().resume_training(resume_state)
+        self._validation.resume(self.opt["path"]["models"])
         run = resume_state.get("facesr")
         if run is None:
             get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")

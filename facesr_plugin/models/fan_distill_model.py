@@ -98,7 +98,7 @@ class FANDistillModel(FaceSRModel):
     def current_results(self) -> dict[str, Result]:
         """The faces, as they came, with the points that the heatmaps show."""
         faces = normalise(self.lq, self.card)
-        return {"": Result(faces, decode_subpixel(self.output).float(), restored=False)}
+        return {"": Result(faces, decode_subpixel(self.output).float(), restored=False, heatmaps=self.output)}
 
 
 def _check_source_of_targets(opt: dict[str, Any]) -> None:

@@ -15,9 +15,10 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from facesr_plugin.cards import SystemCard, get_card
+from facesr_plugin.metrics.building import is_of_points
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_landmarks, check_sigma, find_missing_landmarks
-from facesr_plugin.models.validation import Result, measures_points
+from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, decode_centroid, render_targets
 from facesr_plugin.registry import MODEL_REGISTRY
 
@@ -124,10 +125,11 @@ class JASRNetModel(FaceSRModel):
         """The restored faces with the points that the last stage shows, or what of both there is."""
         if self.heatmaps is None:
             return super().current_results()
-        points = decode_centroid(self.heatmaps[-1][:, :-1].float()).points
+        heatmaps = self.heatmaps[-1][:, :-1].float()
+        points = decode_centroid(heatmaps).points
         if self.heads == "landmarks":
-            return {"": Result(self.lq, points, restored=False)}
-        return {"": Result(self.output, points)}
+            return {"": Result(self.lq, points, restored=False, heatmaps=heatmaps)}
+        return {"": Result(self.output, points, heatmaps=heatmaps)}
 
     def forget_batch(self) -> None:
         """As the base, with the heatmaps."""
@@ -190,7 +192,7 @@ def _find_idle_metrics(options: dict[str, Any], heads: str) -> Iterator[str]:
     for name, section in ((options.get("val") or {}).get("metrics") or {}).items():
         if not section or heads == "both" or section.get("type") not in METRIC_REGISTRY:
             continue
-        if measures_points(section) and heads == "sr":
+        if is_of_points(section) and heads == "sr":
             yield f"val.metrics.{name} must be ~ without train.{_LANDMARK_OPT}: nothing trains what it measures"
-        if not measures_points(section) and heads == "landmarks":
+        if not is_of_points(section) and heads == "landmarks":
             yield f"val.metrics.{name} must be ~ without a loss of images: nothing trains what it measures"

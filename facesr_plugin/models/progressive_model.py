@@ -175,9 +175,6 @@ class ProgressiveFSRModel(FaceSRGANModel):
             self._go_to(current_iter)
         super().validation(dataloader, current_iter, tb_logger, save_img)
 
-    def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
-        """Let a metric's best begin anew in each stage: faces of other sizes cannot be compared."""
-        best = self.best_metric_results[dataset_name][metric]
-        if self.is_train and self.schedule.at(best["iter"]).stage is not self.place.stage:
-            best["val"] = float("-inf" if best["better"] == "higher" else "inf")
-        super()._update_best_metric_result(dataset_name, metric, val, current_iter)
+    def is_comparable(self, iteration: int) -> bool:
+        """Whether that iteration is in the same stage: faces of other sizes cannot be compared."""
+        return not self.is_train or self.schedule.at(iteration).stage is self.place.stage

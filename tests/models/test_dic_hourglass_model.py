@@ -77,9 +77,8 @@ def test_gradients_in_parts_are_those_of_the_batch(tmp_path: Path) -> None:
 
 
 def test_validation_measures_every_step_if_wanted(tmp_path: Path) -> None:
-    model = from_weights(tmp_path)
     nme = {"type": "calculate_nme", "normaliser": "inter_ocular", "better": "lower"}
-    model.opt["val"] = {"steps": True, "metrics": {"nme": nme}}
+    model = build_model(options(tmp_path) | {"val": {"steps": True, "metrics": {"nme": nme}}})
     model.validation(Loader([faces()]), 7, None, save_img=True)
     assert model.metric_results.keys() == {"nme", "nme_step1", "nme_step2"}
     assert model.metric_results["nme"] == model.metric_results["nme_step2"]

@@ -14,6 +14,8 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import DataLoader, Dataset
 
+from facesr_plugin.checkpoints import load_weights, read_checkpoint
+from facesr_plugin.metrics import fid_metric
 from facesr_plugin.metrics.landmark_metric import calculate_nme
 from facesr_plugin.models.validation import Result
 from facesr_plugin.utils.imageio import read_image
@@ -240,3 +242,68 @@ def test_feed_data_keeps_landmarks(tmp_path: Path) -> None:
     assert np.array_equal(model.landmarks, POINTS[:2])
     model.feed_data(next(iter(DataLoader(Faces("landmarks"), 2))))
     assert model.landmarks is None
+
+
+def test_metrics_of_sets_are_measured_again_in_each_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    monkeypatch.setattr(fid_metric, "NUM_FEATURES", 3)
+    monkeypatch.setattr(fid_metric, "_load_network", lambda weights: network)
+    model = build(tmp_path, {"fid": {"type": "calculate_fid"}})
+    first = validate(model, batch=2)["fid"]
+    assert validate(model, batch=5)["fid"] == pytest.approx(first, rel=1e-6)
+    assert model.best_metric_results["faces"]["fid"]["better"] == "lower"
+
+
+def test_option_that_a_metric_does_not_have_is_refused_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="val.metrics.nme: calculate_nme has no option 'normalizer'"):
+        build(tmp_path, {"nme": {"type": "calculate_nme", "normalizer": "box"}})
+
+
+def build_with_best(folder: Path, **path: str) -> Any:
+    options = {"val": {"metrics": METRICS | NME, "best": "nme"}}
+    options["train"] = model_options(folder, ema_decay=0.5)["train"]
+    model = build(folder, None, **options)
+    model.opt["path"] |= path
+    return model
+
+
+def validate_error(model: Any, iteration: int, error: float) -> Path:
+    """Validate with that many pixels of error; return the file of the best weights."""
+    with torch.no_grad():
+        model.net_g.encoder[0].conv.bias.fill_(iteration)
+    find(model, torch.from_numpy(POINTS + np.float32(error)))
+    validate(model, iteration=iteration)
+    return Path(model.opt["path"]["models"]) / "net_g_best.pth"
+
+
+def test_best_weights_are_kept_with_the_average_and_their_iteration(tmp_path: Path) -> None:
+    model = build_with_best(tmp_path)
+    for iteration, error in ((10, 2.0), (20, 1.0), (30, 3.0)):
+        path = validate_error(model, iteration, error)
+    content = read_checkpoint(path)
+    assert content.keys() == {"params", "params_ema", "facesr"}
+    best = content["facesr"]["best"]
+    assert (best["metric"], best["dataset"], best["iter"]) == ("nme", "faces", 20)
+    assert best["value"] == model.best_metric_results["faces"]["nme"]["val"]
+    assert (content["params"]["encoder.0.conv.bias"] == 20).all()
+    assert load_weights(path, prefer="params_ema").arch == "SPARNet"
+
+
+def test_run_that_continues_keeps_better_weights(tmp_path: Path) -> None:
+    model = build_with_best(tmp_path)
+    validate_error(model, 10, 1.0)
+    model.save(0, 10)
+    validate_error(model, 20, 0.5)
+    resumed = build_with_best(tmp_path)
+    resumed.resume_training(read_checkpoint(tmp_path / "states/10.state"))
+    path = validate_error(resumed, 15, 0.75)  # better than the state knows, worse than the file
+    assert read_checkpoint(path)["facesr"]["best"]["iter"] == 20
+    path = validate_error(resumed, 20, 0.25)
+    assert (read_checkpoint(path)["params"]["encoder.0.conv.bias"] == 20).all()
+    assert read_checkpoint(path)["facesr"]["best"]["iter"] == 20
+
+
+def test_run_that_starts_again_forgets_the_best_weights(tmp_path: Path) -> None:
+    validate_error(build_with_best(tmp_path), 10, 1.0)
+    path = validate_error(build_with_best(tmp_path), 5, 2.0)
+    assert read_checkpoint(path)["facesr"]["best"]["iter"] == 5
