@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from facesr_plugin.metrics.building import build_metric
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import nearest
 from facesr_plugin.utils.visualize import AttentionOptions
@@ -18,6 +19,7 @@ _TOP = ("name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "pa
 _TRAIN_TOP = (*_TOP, "train", "logger", "dist_params")
 _TEST_TOP = (*_TOP, "dist_params")
 _VAL = ("val_freq", "save_img", "suffix", "metrics", "pbar")
+_TRAIN_VAL = (*_VAL, "attention", "best", "tb_images")
 _LOGGER = ("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb")
 _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
@@ -47,7 +49,7 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
         problems = [
             *_check_top(options, is_train),
             *_check_sections(options, is_train),
-            *_check_known(options, is_train, MODEL_REGISTRY.get(model).val_keys),
+            *_check_known(options, is_train, MODEL_REGISTRY.get(model)),
             *_check_types(options, registries),
         ]
         if is_train and isinstance(options.get("train"), dict):
@@ -78,7 +80,7 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
         return
     if isinstance(options.get("datasets"), dict) and "train" not in options["datasets"]:
         yield "datasets must have a section 'train'"
-    yield from _check_attention(options)
+    yield from _check_kept_and_shown(options)
     train = _section(options, "train")
     yield from (f"train must have {key!r}" for key in ("total_iter", "optim_g") if train and not train.get(key))
     wanted = {"logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq", "save_img")}
@@ -87,24 +89,32 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
         yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
 
 
-def _check_known(options: dict[str, Any], is_train: bool, val_keys: tuple[str, ...]) -> Iterator[str]:
-    val = (*_VAL, "attention", *val_keys) if is_train else (*_VAL, *val_keys)
-    yield from _unknown(_section(options, "val"), val, "val")
+def _check_known(options: dict[str, Any], is_train: bool, model: Any) -> Iterator[str]:
+    val = _TRAIN_VAL if is_train else _VAL
+    yield from _unknown(_section(options, "val"), [*val, *model.val_keys], "val")
     yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
-    own = [key for key in _section(options, "path") if str(key).startswith(_PATH_PREFIXES)]
-    yield from _unknown(_section(options, "path"), [*_PATH, *own], "path")
+    networks = [str(key).removeprefix("network_") for key in options if str(key).startswith("network_")]
+    own = [prefix + network for prefix in _PATH_PREFIXES for network in networks]
+    parts = model.path_keys if is_train else ()
+    yield from _unknown(_section(options, "path"), [*_PATH, *own, *parts], "path")
 
 
-def _check_attention(options: dict[str, Any]) -> Iterator[str]:
-    attention = _section(options, "val").get("attention")
-    if attention is None:
-        return
-    try:
-        AttentionOptions.parse(attention)
-    except ValueError as error:
-        yield str(error)
-    if not _section(options, "logger").get("use_tb_logger"):
-        yield "val.attention needs logger.use_tb_logger: true, since its figures go to TensorBoard alone"
+def _check_kept_and_shown(options: dict[str, Any]) -> Iterator[str]:
+    """What validations of a training keep, and draw for TensorBoard."""
+    from facesr_plugin.models.best_checkpoint import check_best  # its package needs BasicSR, which may not be here
+    from facesr_plugin.models.image_log import ImageLog
+
+    val = _section(options, "val")
+    checks = {"best": lambda _: check_best(val), "attention": AttentionOptions.parse, "tb_images": ImageLog}
+    for key, check in checks.items():
+        if val.get(key) is None:
+            continue
+        try:
+            check(val[key])
+        except (TypeError, ValueError) as error:
+            yield str(error)
+        if key != "best" and not _section(options, "logger").get("use_tb_logger"):
+            yield f"val.{key} needs logger.use_tb_logger: true, since its figures go to TensorBoard alone"
 
 
 def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterator[str]:
@@ -116,7 +126,7 @@ def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterato
             yield from _check_weights(section, f"train.{key}")
     for name, metric in (_section(options, "val").get("metrics") or {}).items():
         if metric is not None:  # left out
-            yield from _check_section_type(metric, registries["metric"], f"val.metrics.{name}")
+            yield from _check_metric(metric, registries["metric"], f"val.metrics.{name}")
 
 
 def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str]:
@@ -124,6 +134,17 @@ def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str
         yield f"{where} must be a section of keys, got {section!r}"
     else:
         yield from _check_type(section.get("type"), registry, f"{where}.type")
+
+
+def _check_metric(section: Any, registry: Any, where: str) -> Iterator[str]:
+    """Its type, its options, and whether the library and the weights that it needs are here."""
+    problems = list(_check_section_type(section, registry, where))
+    yield from problems
+    if not problems:
+        try:
+            build_metric(section)
+        except (ImportError, OSError, ValueError) as error:
+            yield f"{where}: {error}"
 
 
 def _check_weights(section: Any, where: str) -> Iterator[str]:

@@ -40,6 +40,23 @@ def test_validation_options_of_another_model_are_unknown() -> None:
         check(options)
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("dic", "pretrain_network_hourglas"),
+        ("dic", "strict_load_hourglass"),
+        ("dic_hourglass", "pretrain_network_hourglass"),
+        ("test_dic", "pretrain_network_hourglass"),
+        ("sparnet", "pretrain_network_d"),
+    ],
+)
+def test_paths_of_networks_that_are_not_there_are_refused(name: str, key: str) -> None:
+    options = load_option_file(shipped_options()[name])
+    options["path"][key] = "start.pth"
+    with pytest.raises(ValueError, match=f"^path has no option '{key}'"):
+        check(options, is_train=not name.startswith("test_"))
+
+
 def test_option_files_of_other_models_are_left_to_basicsr() -> None:
     check({"model_type": "SRModel", "something": "of its own"})
 
@@ -115,3 +132,42 @@ def test_metric_may_be_left_out() -> None:
     options = load_option_file(shipped_options()["fan_distill"])
     options["val"]["metrics"]["nme"] = None
     check(options)
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        ({"best": "psnr"}, r"^val.best must name one of val.metrics \(psnr_official, .*\), got 'psnr'$"),
+        ({"best": "psnr_y", "metrics": None}, r"^val.best must name one of val.metrics \(there are none\)"),
+        ({"tb_images": 0}, "^val.tb_images must be at least 1, got 0$"),
+        ({"tb_images": "4"}, "^val.tb_images must be an integer, got '4'$"),
+        ({"metrics": {"nme": {"type": "calculate_nme", "limit": 1}}}, "^val.metrics.nme: .*limit"),
+    ],
+)
+def test_wrong_options_of_a_validation_are_refused(val: dict[str, Any], message: str) -> None:
+    options = load_option_file(shipped_options()["sparnet"])
+    options["val"] |= val
+    with pytest.raises(ValueError, match=message):
+        check(options)
+
+
+def test_best_weights_and_pictures_are_of_a_training() -> None:
+    options = load_option_file(shipped_options()["sparnet"])
+    options["val"] |= {"best": "psnr_y", "tb_images": 2}
+    check(options)
+    options["logger"]["use_tb_logger"] = False
+    with pytest.raises(ValueError, match=r"^val\.tb_images needs logger\.use_tb_logger: true"):
+        check(options)
+    options = load_option_file(shipped_options()["test_sparnet"])
+    options["val"]["best"] = "psnr_y"
+    with pytest.raises(ValueError, match="val has no option 'best'"):
+        check(options, is_train=False)
+
+
+def test_missing_weights_of_a_metric_are_found_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESR_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    options = load_option_file(shipped_options()["test_sparnet"])
+    options["val"]["metrics"] = {"fid": {"type": "calculate_fid"}}
+    with pytest.raises(ValueError, match=r"^val.metrics.fid: .*facesr weights fetch inception_fid"):
+        check(options, is_train=False)
