@@ -14,13 +14,13 @@ from facesr_plugin.metrics.building import Batch, ImageMetric, SetMetric, build_
 Metrics = Mapping[str, ImageMetric | SetMetric]
 
 _TRUE_POINTS = "the true landmarks, which the data set does not deliver. Name a landmark file in its section"
-_LACKS = {
-    "img": "restored images, which the model does not give",
+_LACKS = {  # the data set's first: a model may look for landmarks only where true ones are
     "img2": "the ground truth, which the data set does not deliver",
-    "points": "landmarks, which the model does not find",
     "reference": _TRUE_POINTS,
     "landmarks": _TRUE_POINTS,
     "box": "face boxes, which the data set does not deliver",
+    "img": "restored images, which the model does not give",
+    "points": "landmarks, which the model does not find",
 }
 
 
@@ -89,7 +89,7 @@ class Tally:
     def _check(self, results: Iterable[Batch]) -> None:
         given = {key for batch in results for key in batch}
         for name, metric in self._metrics.items():
-            for key in sorted(metric.needs - given):
+            for key in (key for key in _LACKS if key in metric.needs - given):
                 raise ValueError(f"val.metrics.{name} needs {_LACKS[key]}, or remove the metric.")
         self._checked = True
 

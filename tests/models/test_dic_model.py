@@ -235,6 +235,13 @@ def test_last_landmarks_are_not_looked_for_unless_they_are_measured(tmp_path: Pa
     assert model.steps is None
 
 
+def test_missing_landmarks_of_a_validation_are_said_of_the_data_set(tmp_path: Path) -> None:
+    data = batch()
+    del data["landmarks"]
+    with pytest.raises(ValueError, match="val.metrics.nme needs the true landmarks, which the data set does not"):
+        validated(tmp_path, data, metrics={"nme": {"type": "calculate_nme"}})
+
+
 def test_landmarks_found_are_those_of_the_heatmaps(tmp_path: Path) -> None:
     model = build(tmp_path)
     model.feed_data(batch())
