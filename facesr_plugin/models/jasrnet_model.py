@@ -20,6 +20,7 @@ from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_landmarks, check_sigma, find_missing_landmarks
 from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, decode_centroid, render_targets
+from facesr_plugin.ops.protocol import prepare_input
 from facesr_plugin.registry import MODEL_REGISTRY
 
 _LANDMARK_OPT = "landmark_opt"
@@ -88,6 +89,14 @@ class JASRNetModel(FaceSRModel):
             self.batch_fields = (*self.batch_fields, "landmarks")
 
     # One iteration
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """As the base; without ``gt`` the small images are enlarged by ``scale``."""
+        super().feed_data(data)
+        if "gt" not in data:
+            scale = self.opt.get("scale", self.card.scale)
+            size = tuple(scale * side for side in data["lq"].shape[-2:])
+            self.lq = prepare_input(data["lq"].to(self.device), self.card, size)
 
     def predict(self, net: nn.Module) -> Tensor:
         """Restore, or without that head find landmarks; heatmaps are kept in ``self.heatmaps``."""
@@ -183,7 +192,7 @@ def _find_landmark_problems(options: dict[str, Any], train: dict[str, Any]) -> I
         check_sigma(train, "pixels")
     except ValueError as error:
         yield str(error)
-    if train.get("heatmap", "gaussian") not in KINDS:
+    if train.get("heatmap", "gaussian") not in tuple(KINDS):
         yield f"train.heatmap must be one of {', '.join(KINDS)}, got {train['heatmap']!r}"
     yield from find_missing_landmarks(options, _LANDMARK_OPT)
 

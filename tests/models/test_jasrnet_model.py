@@ -71,6 +71,15 @@ def test_small_input_is_enlarged_to_the_size_of_the_ground_truth(tmp_path: Path)
     assert torch.equal(model.lq, torch.full((2, 3, SIDE, SIDE), 51 / 255))
 
 
+@pytest.mark.parametrize(("scale", "size"), [(8, (16, 16)), (4, (64, 64)), (4, (30, 24))])
+def test_small_input_without_ground_truth_is_enlarged_by_the_scale(
+    tmp_path: Path, scale: int, size: tuple[int, int]
+) -> None:
+    model = build_model(jasrnet_options(tmp_path) | {"scale": scale, "is_train": False})
+    model.feed_data({"lq": torch.full((1, 3, *size), 0.2)})
+    assert model.lq.shape == (1, 3, scale * size[0], scale * size[1])
+
+
 @pytest.mark.parametrize("rgb_range", [1, 255])
 def test_images_have_the_range_of_the_network(tmp_path: Path, rgb_range: int) -> None:
     options = jasrnet_options(tmp_path)
@@ -188,6 +197,7 @@ def test_other_number_of_points_is_refused(tmp_path: Path) -> None:
         ({"sigma": 0}, "train.sigma must be a positive number of pixels, got 0"),
         ({"sigma": True}, "train.sigma must be a positive number of pixels, got True"),
         ({"heatmap": "disc"}, "train.heatmap must be one of gaussian, laplacian, got 'disc'"),
+        ({"heatmap": ["disc"]}, r"train.heatmap must be one of gaussian, laplacian, got \['disc'\]"),
         ({"landmark_opt": {"type": "MSELoss"}}, "train.landmark_opt.type must be CPMLoss, .* got 'MSELoss'"),
         ({"sigmas": 4}, "train has no option 'sigmas', did you mean 'sigma'"),
     ],
