@@ -46,19 +46,38 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
     model = options.get("model_type")
     problems = list(_check_type(model, registries["model"], "model_type"))
     if not problems and model in MODEL_REGISTRY:
-        problems = [
-            *_check_top(options, is_train),
-            *_check_sections(options, is_train),
-            *_check_known(options, is_train, MODEL_REGISTRY.get(model)),
-            *_check_types(options, registries),
-        ]
-        if is_train and isinstance(options.get("train"), dict):
-            problems += MODEL_REGISTRY.get(model).find_problems(options)
-        problems += list(_check_numbers(options, ""))
+        problems = list(_find_misshapen(options)) or _check_content(options, is_train, registries)
     if len(problems) == 1:
         raise ValueError(problems[0])
     if problems:
         raise ValueError(f"{len(problems)} problems in the options:\n" + "\n".join(f"  {text}" for text in problems))
+
+
+def _check_content(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
+    model = MODEL_REGISTRY.get(options["model_type"])
+    return [
+        *_check_top(options, is_train),
+        *_check_sections(options, is_train),
+        *_check_known(options, is_train, model),
+        *_check_types(options, registries),
+        *(model.find_problems(options) if is_train and "train" in options else ()),
+        *_check_numbers(options, ""),
+    ]
+
+
+def _find_misshapen(options: dict[str, Any]) -> Iterator[str]:
+    """Name what has to be a section and is none; nothing else can be checked then."""
+    tops = ("datasets", "path", "network_g", "train", "val", "logger")
+    found = {name: options[name] for name in tops if name in options}
+    found |= {f"datasets.{phase}": section for phase, section in _section(options, "datasets").items()}
+    train = _section(options, "train").items()
+    found |= {f"train.{key}": section for key, section in train if str(key).endswith("_opt") and section}
+    metrics = _section(options, "val").get("metrics") or {}
+    parts = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
+    found |= {f"val.metrics.{name}".rstrip("."): section for name, section in parts if section is not None}
+    for where, section in found.items():
+        if not isinstance(section, dict):
+            yield f"{where} must be a section of keys, got {section!r}"
 
 
 def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:
@@ -73,12 +92,9 @@ def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:
 
 
 def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
-    for section in ("datasets", "path", "network_g", "train", "val", "logger"):
-        if section in options and not isinstance(options[section], dict):
-            yield f"{section} must be a section of keys, got {options[section]!r}"
     if not is_train:
         return
-    if isinstance(options.get("datasets"), dict) and "train" not in options["datasets"]:
+    if "datasets" in options and "train" not in options["datasets"]:
         yield "datasets must have a section 'train'"
     yield from _check_kept_and_shown(options)
     train = _section(options, "train")
@@ -129,11 +145,8 @@ def _check_types(options: dict[str, Any], registries: dict[str, Any]) -> Iterato
             yield from _check_metric(metric, registries["metric"], f"val.metrics.{name}")
 
 
-def _check_section_type(section: Any, registry: Any, where: str) -> Iterator[str]:
-    if not isinstance(section, dict):
-        yield f"{where} must be a section of keys, got {section!r}"
-    else:
-        yield from _check_type(section.get("type"), registry, f"{where}.type")
+def _check_section_type(section: dict[str, Any], registry: Any, where: str) -> Iterator[str]:
+    yield from _check_type(section.get("type"), registry, f"{where}.type")
 
 
 def _check_metric(section: Any, registry: Any, where: str) -> Iterator[str]:

@@ -171,3 +171,22 @@ def test_missing_weights_of_a_metric_are_found_before_the_run(tmp_path: Path, mo
     options["val"]["metrics"] = {"fid": {"type": "calculate_fid"}}
     with pytest.raises(ValueError, match=r"^val.metrics.fid: .*facesr weights fetch inception_fid"):
         check(options, is_train=False)
+
+
+@pytest.mark.parametrize("name", ["sparnet", "dic", "jasrnet"])
+@pytest.mark.parametrize(
+    ("section", "key", "value", "where"),
+    [
+        ("train", "pixel_opt", "L1Loss", "train.pixel_opt"),
+        ("datasets", "val", None, "datasets.val"),
+        ("val", "metrics", ["psnr"], "val.metrics"),
+        ("val", "metrics", {"psnr": "psnr"}, "val.metrics.psnr"),
+    ],
+)
+def test_what_is_no_section_is_named_before_the_model_looks_at_it(
+    name: str, section: str, key: str, value: Any, where: str
+) -> None:
+    options = load_option_file(shipped_options()[name])
+    options[section][key] = value
+    with pytest.raises(ValueError, match=f"{where} must be a section of keys, got "):
+        check(options)
