@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --basicsr $(BASICSR) $(if $(FACES),--faces "$(FACES)")
 
 test: $(VENV)/.tested lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(VENV)/.tested
 	$(BIN)/python -m pytest -m "not process"

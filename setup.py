@@ -56,6 +56,7 @@ METRICS = ["scipy>=1.10", "lpips>=0.1.4"]
 LANDMARKS = ["face-alignment>=1.3"]
 DEV = [
     "pytest>=7.4",
+    "pytest-xdist>=3.5",
     "ruff>=0.8",
     "scikit-image>=0.21",
     "hypothesis>=6.90",
