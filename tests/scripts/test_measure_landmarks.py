@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,23 @@ def test_faces_are_joined_by_name() -> None:
     assert found.errors == pytest.approx([0, 0.02, 0.06, 0.1], abs=1e-6)
     assert found.nrmse == pytest.approx(0.045, abs=1e-6)  # every point of a face is off by the same
     assert (found.auc, found.failure_rate) == (pytest.approx(0.5, abs=1e-6), 0.25)
+
+
+def half_size(known: bool) -> tuple[Landmarks, Landmarks]:
+    """The same faces in images of half the side, and the truth with or without its sizes."""
+    own, small = truth(), (truth().points + 0.5) / 2 - 0.5
+    return Landmarks(NAMES, small, image_size=np.full((4, 2), 50)), own if known else replace(own, image_size=None)
+
+
+def test_points_of_small_images_are_brought_to_the_truth() -> None:
+    found, own = half_size(known=True)
+    assert script.measure(found, own, "image", 0.08).errors == pytest.approx([0] * 4, abs=1e-6)
+
+
+def test_small_images_without_the_size_of_the_truth_are_refused() -> None:
+    found, own = half_size(known=False)
+    with pytest.raises(ValueError, match=r"are of smaller images \(50 x 50\) than the truth.*Say with --side"):
+        script.measure(found, own, "image", 0.08)
 
 
 def test_every_face_of_the_truth_is_needed() -> None:
