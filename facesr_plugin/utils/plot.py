@@ -44,7 +44,7 @@ def ced_figure(thresholds: np.ndarray, curves: Mapping[str, np.ndarray], label: 
     axes.set(xlabel=f"{label} (%)", ylabel="faces with a smaller error (%)", ylim=(0, 100))
     axes.set_xlim(100 * thresholds[0], 100 * thresholds[-1])
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", framealpha=0.9)
+    axes.legend(framealpha=0.9)
     return _finish(canvas)
 
 
