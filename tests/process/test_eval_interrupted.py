@@ -1,6 +1,5 @@
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -8,14 +7,14 @@ import numpy as np
 import pytest
 
 from facesr_plugin.utils.imageio import write_png
+from helpers.interrupted import start_facesr
 
 NUMBER = 200
 
 
 def start(folder: Path, out: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "facesr_plugin.cli", "eval", "net", "gt", "--compare", "other=gt", "--out", out]
-    command += ["--metrics", "sparnet_psnr,sparnet_ssim,psnr_rgb,ssim_rgb", "--device", "cpu", "--batch", "3"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = ["--metrics", "sparnet_psnr,sparnet_ssim,psnr_rgb,ssim_rgb", "--device", "cpu", "--batch", "3"]
+    return start_facesr(folder, "eval", "net", "gt", "--compare", "other=gt", "--out", out, *metrics)
 
 
 def lines_of(folder: Path) -> int:

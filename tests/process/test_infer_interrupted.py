@@ -1,6 +1,5 @@
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -8,15 +7,15 @@ import numpy as np
 import pytest
 
 from facesr_plugin.utils.imageio import read_image, write_png
+from helpers.interrupted import start_facesr
 from helpers.tiny import save_tiny_sparnet
 
 NUMBER = 60
 
 
 def start(folder: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "facesr_plugin.cli", "infer", "in", "--weights", "w.pth", "--out", "out"]
-    command += ["--device", "cpu", "--batch", "2"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["infer", "in", "--weights", "w.pth", "--out", "out", "--device", "cpu", "--batch", "2"]
+    return start_facesr(folder, *words)
 
 
 def wait_for_results(folder: Path, number: int) -> None:

@@ -1,6 +1,5 @@
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from facesr_plugin.utils.imageio import read_image, write_png
+from helpers.interrupted import start_facesr
 from helpers.photos import group_photo, write_points
 from helpers.tiny import save_tiny_sparnet
 
@@ -16,10 +16,10 @@ PHOTO, POINTS = group_photo(((10, 8, 64), (80, 12, 60)), (80, 150))
 
 
 def start(folder: Path, out: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "facesr_plugin.cli", "restore", "in", "--weights", "w.pth", "--out", out]
-    command += ["--landmarks", "points.csv", "--force", "--save-crops", "--save-grid", "--device", "cpu"]
-    command += ["--batch", "1"]  # the sums of a larger batch may be in another order, which a stop changes
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["restore", "in", "--weights", "w.pth", "--out", out, "--landmarks", "points.csv", "--force"]
+    words += ["--save-crops", "--save-grid", "--device", "cpu"]
+    words += ["--batch", "1"]  # the sums of a larger batch may be in another order, which a stop changes
+    return start_facesr(folder, *words)
 
 
 def finish(process: subprocess.Popen) -> str:
