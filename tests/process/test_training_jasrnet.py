@@ -80,7 +80,7 @@ def test_trained_file_is_tested_and_states_its_faces(
     trained: Path, checkout: Path, lone_env: ChildEnv, data: Path
 ) -> None:
     weights = trained / "models" / "net_g_latest.pth"
-    assert load_weights(weights).faces == {"gt_size": SIZE, "scale": 8}
+    assert load_weights(weights).faces == {"gt_size": SIZE, "scale": 8, "framing": "box"}
     path = checkout / "options" / "jasrnet_test.yml"
     options = shrink(path, "test_jasrnet", data, f"path.pretrain_network_g={weights}")
     test = [lone_env.python, "basicsr/test.py", "-opt", options.relative_to(checkout)]
