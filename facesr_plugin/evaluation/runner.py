@@ -71,7 +71,7 @@ def evaluate(
     names, columns = [face.name for face in pairs.faces], list(measures.of_faces)
     with Table(folder, plan, names, pairs.results, columns, overwrite=overwrite) as table:
         if table.outcome is None or table.done < len(names):
-            sets = Sets(measures.of_sets, table.load_state())
+            sets = Sets(measures.of_sets, table.load_state(), table.done)
             try:
                 _Run(pairs, measures, landmarks, table, sets, batch).go(max(workers, 1))
             except torch.cuda.OutOfMemoryError as error:

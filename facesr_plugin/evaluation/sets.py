@@ -19,12 +19,16 @@ class Sets:
     Args:
         metrics: By name one for each result, by its name.
         state: Of an earlier run, empty if there is none.
+        done: Faces that have lines; a state of more is left out, for their lines were lost and they come again.
 
     Attributes:
         faces: How many faces have been looked at, in the order of the evaluation.
     """
 
-    def __init__(self, metrics: Mapping[str, Mapping[str, SetMetric]], state: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self, metrics: Mapping[str, Mapping[str, SetMetric]], state: Mapping[str, np.ndarray], done: int
+    ) -> None:
+        state = state if int(state.get(_FACES, 0)) <= done else {}
         self._metrics = {(name, result): metric for name, of in metrics.items() for result, metric in of.items()}
         self._counts = dict.fromkeys(self._metrics, 0)
         self.faces = int(state.get(_FACES, 0))

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -99,24 +100,35 @@ class Table:
         return [repr(line.values[metric]) if metric in line.values else "" for metric in self._metrics]
 
     def __iter__(self) -> Iterator[Line]:
-        """Yield the lines so far."""
+        """Yield the lines so far.
+
+        Raises:
+            ValueError: If one was changed by something else.
+        """
         with self._path(TABLE).open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             next(rows)
-            for _, _, *fields, problem in rows:
-                texts = zip(self._metrics, fields, strict=True)
-                yield Line({metric: float(text) for metric, text in texts if text}, problem)
+            yield from map(self._parse, rows)
+
+    def _parse(self, row: Sequence[str]) -> Line:
+        try:
+            _, _, *fields, problem = row
+            texts = zip(self._metrics, fields, strict=True)
+            return Line({metric: float(text) for metric, text in texts if text}, problem)
+        except ValueError as error:
+            raise ValueError(self._changed) from error
 
     def save_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep what is summed up over faces, for a run that goes on."""
         atomic_write(self._path(STATE), lambda file: np.savez(file, **arrays))
 
     def load_state(self) -> dict[str, np.ndarray]:
-        """Return what was kept, empty if nothing was."""
-        if not self._path(STATE).is_file():
+        """Return what was kept, empty if nothing was or it is damaged."""
+        try:
+            with np.load(self._path(STATE), allow_pickle=False) as archive:
+                return dict(archive)
+        except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
             return {}
-        with np.load(self._path(STATE), allow_pickle=False) as archive:
-            return dict(archive)
 
     def finish(self, outcome: Any) -> None:
         """Keep what was found over all faces, plain JSON values, in place of the state."""
@@ -162,9 +174,13 @@ class Table:
                 sound = all(line.startswith(_csv([(*key, "")])[:-1]) for line, key in zip(lines, keys, strict=True))
                 done, kept = done + 1, file.tell()
         if not sound:
-            raise ValueError(f"{path} was changed by something else. Replace it with --overwrite.")
+            raise ValueError(self._changed)
         os.truncate(path, kept)
         return done
+
+    @property
+    def _changed(self) -> str:
+        return f"{self._path(TABLE)} was changed by something else. Replace it with --overwrite."
 
     @staticmethod
     def _key(face: str, result: str) -> tuple[str, str]:

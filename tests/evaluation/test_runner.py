@@ -15,7 +15,7 @@ from facesr_plugin.evaluation.measures import Measure, Measures, build_measures,
 from facesr_plugin.evaluation.pairs import pair_faces
 from facesr_plugin.evaluation.result import Evaluation
 from facesr_plugin.evaluation.runner import evaluate
-from facesr_plugin.evaluation.table import STATE, TABLE
+from facesr_plugin.evaluation.table import STATE, TABLE, Table
 from facesr_plugin.metrics.image_metric import calculate_sparnet_psnr
 from facesr_plugin.pipeline.landmarker import LandmarkFace
 from facesr_plugin.utils.imageio import read_image
@@ -198,6 +198,27 @@ def test_evaluate_catches_up_with_the_sets_when_their_state_is_older(tmp_path: P
     again = run(tmp_path, measures("psnr_rgb", sets=True))
     assert again.set_values == whole.set_values
     assert not (tmp_path / "out" / STATE).exists()
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_evaluate_counts_no_face_twice_when_lines_were_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    write_faces(tmp_path / "net", 5), write_faces(tmp_path / "gt", 5)
+    monkeypatch.setattr(runner, "_SAVE_S", -1)
+    whole = run(tmp_path, measures("psnr_rgb", sets=True))
+    monkeypatch.setattr(Table, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, measures("psnr_rgb", sets=True), overwrite=True)
+    monkeypatch.undo()
+    table = tmp_path / "out" / TABLE
+    assert (tmp_path / "out" / STATE).exists()
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:lines]))
+    assert run(tmp_path, measures("psnr_rgb", sets=True)).set_values == whole.set_values
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_evaluate_measures_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

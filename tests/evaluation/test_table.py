@@ -72,6 +72,26 @@ def test_table_refuses_lines_that_it_did_not_write(tmp_path: Path) -> None:
         open_table(tmp_path)
 
 
+@pytest.mark.parametrize("line", [b"a,net,abc,,\n", b"a,net,1.0\n"])
+def test_table_refuses_values_that_it_did_not_write(tmp_path: Path, line: bytes) -> None:
+    head, first, rest = fill(tmp_path).split(b"\n", 2)
+    assert first.startswith(b"a,net,")
+    (tmp_path / TABLE).write_bytes(head + b"\n" + line + rest)
+    with (
+        open_table(tmp_path) as table,
+        pytest.raises(ValueError, match=r"per_image\.csv was changed by something else. Replace it with --overwrite."),
+    ):
+        list(table)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"something else"])
+def test_table_goes_on_without_a_damaged_state(tmp_path: Path, content: bytes) -> None:
+    fill(tmp_path)
+    (tmp_path / STATE).write_bytes(content)
+    with open_table(tmp_path) as table:
+        assert table.load_state() == {}
+
+
 def test_table_refuses_a_table_without_plan(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / PLAN).unlink()
