@@ -88,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
     check_apart([path for path in (*face.results.values(), face.gt, face.lq) if path], args.out)
     check_writable(args.out)
     measures, landmarks, plan = _prepare(args, list(folders), device)
-    write_unpaired(args.out / UNPAIRED, pairs.unpaired)
     evaluation = evaluate(
         pairs,
         measures,
@@ -100,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         overwrite=args.overwrite,
     )
+    write_unpaired(args.out / UNPAIRED, pairs.unpaired)
     paths = write_report(evaluation, args.out)
     _tell(evaluation, args.out)
     say(f"report: {', '.join(map(str, paths))}")
@@ -146,7 +146,7 @@ def _prepare(
     points = args.landmark_model or files.keys() >= set(results)
     given = {"img"} | ({"img2"} if args.gt else set())
     given |= (TRUE_KEYS if true else set()) | (FOUND_KEYS if points else set())
-    named = args.metrics.split(",") if args.metrics else None
+    named = [name.strip() for name in args.metrics.split(",")] if args.metrics else None
     names = named or choose_metrics(given, statistics=bool(args.statistics), num_points=truth and truth.num_points)
     weights = _by_name(args.metric_weights, "--metric-weights")
     sections = sections_of(names, weights, args.statistics)

@@ -99,6 +99,17 @@ def test_eval_refuses_a_folder_of_another_evaluation(folders: Path, capsys: pyte
     assert run("other", "gt", "--metrics", "sparnet_psnr", "--overwrite") == 0
 
 
+def test_eval_leaves_the_list_of_a_folder_that_it_refuses(folders: Path) -> None:
+    (folders / "net" / NAMES[0]).unlink()
+    assert run("net", "gt", "--metrics", "sparnet_psnr") == 1
+    assert run("other", "gt", "--metrics", "sparnet_psnr") == 2
+    assert (folders / "out" / "unpaired.txt").read_text() == "gt/face_00.png has no partner: every result\n"
+
+
+def test_eval_takes_spaces_between_metrics(folders: Path) -> None:
+    assert run("net", "gt", "--metrics", "sparnet_psnr, ssim_y") == 0
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
