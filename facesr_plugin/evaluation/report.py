@@ -23,7 +23,7 @@ from facesr_plugin.evaluation.words import NOTHING, counted, interval, md_code, 
 from facesr_plugin.utils.files import atomic_write_text
 
 _MD_LISTED, _HTML_LISTED = 20, 1000
-_VERDICTS = {"better": "better", "worse": "worse", "open": "no difference shown"}
+_VERDICTS = {"better": "better", "worse": "worse", "open": "no difference shown", "unknown": "no interval"}
 _INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
 
 

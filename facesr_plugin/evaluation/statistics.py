@@ -44,7 +44,8 @@ class Difference(NamedTuple):
         other: Name of the other result.
         statistics: Of the differences.
         wins: Part of these faces of which the first result is better, in [0, 1]; NaN if there is none.
-        verdict: ``better`` or ``worse`` if the interval of the mean lies on one side of 0, else ``open``.
+        verdict: ``better`` or ``worse`` if the interval of the mean lies on one side of 0, ``open`` if it has 0, and
+            ``unknown`` if there is none: of less than two faces, or with an infinite difference.
     """
 
     metric: str
@@ -96,7 +97,9 @@ def _subtract(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _judge(column: np.ndarray, statistics: Statistics, sign: int) -> tuple[float, str]:
     known = sign * column[~np.isnan(column)]
     wins = float((known > 0).mean()) if len(known) else float("nan")
-    if statistics.low is None or statistics.low <= 0 <= statistics.high:
+    if statistics.low is None:
+        return wins, "unknown"
+    if statistics.low <= 0 <= statistics.high:
         return wins, "open"
     return wins, "better" if sign * statistics.low > 0 else "worse"
 

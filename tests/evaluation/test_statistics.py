@@ -74,3 +74,9 @@ def test_compare_takes_faces_that_both_have_and_equal_infinities_as_no_differenc
 
 def test_compare_without_others_is_empty() -> None:
     assert compare({"m": {"a": np.array([1.0])}}, "a", [], {"m": "higher"}) == []
+
+
+@pytest.mark.parametrize(("first", "other"), [([INF, 30.0], [28.0, 29.0]), ([30.0], [29.0])])
+def test_compare_does_not_judge_without_an_interval(first: list[float], other: list[float]) -> None:
+    (found,) = compare({"m": {"a": np.array(first), "b": np.array(other)}}, "a", ["b"], {"m": "higher"})
+    assert (found.statistics.low, found.verdict) == (None, "unknown")
