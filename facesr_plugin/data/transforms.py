@@ -131,7 +131,7 @@ def distortion_patch(points: np.ndarray, side: int, ratio: float) -> Patch:
         ratio: Height to width of the patch; below 1 it is as wide as the face, else as high.
     """
     low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
-    width, height = np.maximum(high - low, np.finfo(np.float64).tiny)
+    width, height = np.maximum(high - low, 1)
     ratio = float(np.clip(ratio, height / side, side / width))
     x, y = ((low + high) / 2).tolist()
     if ratio < 1:
@@ -142,7 +142,8 @@ def distortion_patch(points: np.ndarray, side: int, ratio: float) -> Patch:
 
 
 def _span(middle: float, length: float, side: int) -> tuple[int, int]:
-    """Return first and end of a stretch inside ``0 .. side``; int() cuts each border, as published."""
+    """Return first and end of a stretch inside ``0 .. side``, a pixel or more; int() cuts each border, as published."""
+    length = max(length, 1.0)
     if middle - length / 2 < 0:
         return 0, int(length)
     if middle + length / 2 > side:

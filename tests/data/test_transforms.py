@@ -170,8 +170,14 @@ def corners(left: float, top: float, right: float, bottom: float) -> np.ndarray:
         (corners(60, 20, 98, 80), 1.25, Patch(20, 0, 80, 100)),
         (corners(20, 10, 80, 90), 0.66, Patch(0, 10, 100, 80)),  # the ratio is limited to 0.8, the landmarks' height
         (corners(5, 20, 95, 80), 1.33, Patch(5, 0, 90, 100)),  # and to 1 / 0.9, their width
+        (corners(20, 40.5, 80, 40.5), 0.7, Patch(0, 5, 100, 70)),  # in a row or a column: any ratio
+        (corners(40.5, 20, 40.5, 80), 0.7, Patch(0, 15, 100, 70)),
+        (corners(40.5, 20, 40.5, 80), 1.25, Patch(0, 0, 80, 100)),
+        (corners(20, 40.5, 80, 40.5), 1e-3, Patch(0, 40, 100, 1)),  # down to one pixel, not to none
+        (corners(40.5, 20, 40.5, 80), 1e3, Patch(40, 0, 1, 100)),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_distortion_patch_keeps_the_landmarks_inside_the_face(points, ratio, patch):
     assert distortion_patch(points, 100, ratio) == patch
 
