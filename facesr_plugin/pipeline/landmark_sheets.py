@@ -67,10 +67,13 @@ def _cell(landmarks: Landmarks, row: int, items: dict[str, Item]) -> _Cell:
     if landmarks.visible is not None:
         points[~landmarks.visible[row]] = np.nan
     low, high = np.nanmin(points, 0), np.nanmax(points, 0)
-    side = max(float((high - low).max()) * (1 + 2 * _MARGIN), 1)
-    left, top = np.floor((low + high) / 2 - side / 2)
-    window = (left, top, left + np.ceil(side), top + np.ceil(side))
-    face = Image.fromarray(picture).crop(tuple(int(value) for value in window))
+    side = int(np.ceil(max(float((high - low).max()) * (1 + 2 * _MARGIN), 1)))
+    corner = np.floor((low + high - side) / 2)
+    room = np.array(picture.shape[1::-1]) - side
+    if (room >= 0).all() and (low >= 0).all() and (high < picture.shape[1::-1]).all():
+        corner = corner.clip(0, room)  # no black bar where the picture has enough
+    left, top = corner.astype(int).tolist()
+    face = Image.fromarray(picture).crop((left, top, left + side, top + side))
     scale = _CELL_PX / face.width
     face = face.resize((_CELL_PX, _CELL_PX), Image.Resampling.BICUBIC)
     drawn = draw_points(np.asarray(face), (points - [left, top] + 0.5) * scale - 0.5)

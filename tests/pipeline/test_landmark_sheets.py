@@ -5,7 +5,7 @@ import pytest
 
 from facesr_plugin.data.annotations import Landmarks
 from facesr_plugin.pipeline.landmark_sheets import write_sheets
-from facesr_plugin.utils.imageio import read_image
+from facesr_plugin.utils.imageio import read_image, write_png
 from helpers.faces import write_images
 
 
@@ -43,6 +43,14 @@ def test_sheets_draw_points_at_their_place(tmp_path: Path) -> None:
     cell = read_image(file)[24:, 6:].astype(int)
     yellow = np.argwhere((np.abs(cell - [255, 212, 0]) < 3).all(-1))  # a brow
     assert yellow.mean(0) == pytest.approx([128, 128], abs=6)
+
+
+def test_sheets_have_no_black_bar_where_the_picture_has_enough(tmp_path: Path) -> None:
+    write_png(tmp_path / "in/a.png", np.full((60, 60, 3), 200, np.uint8))
+    points = np.random.default_rng(0).uniform((15, 30), (45, 59), (1, 68, 2)).astype(np.float32)
+    (file,) = write_sheets(Landmarks(("a.png",), points), tmp_path / "in", tmp_path / "out")
+    cell = read_image(file)[30:250, 10:250]
+    assert (cell[-1] == 200).mean() > 0.9
 
 
 def test_sheets_tell_which_image_is_missing(tmp_path: Path) -> None:
