@@ -170,7 +170,8 @@ def attention_figure(
         span = (0.0, 1.0) if fixed_scale else (low, high)
         colour = _enlarge((values - span[0]) / max(span[1] - span[0], 1e-12), size, resample)
         alone.append(Cell(caption, colour))
-        over.append(Cell(f"{low:.2f} to {high:.2f}", _blend(sr, colour)))
+        span_text = (f"{round(end, 2) + 0.0:.2f}" for end in (low, high))  # no -0.00
+        over.append(Cell(" to ".join(span_text), _blend(sr, colour)))
     empty = Cell("", np.full_like(sr, 255))
     ends = ("1", "0") if fixed_scale else ("max", "min")
     return _draw([[*before, *alone, Cell("result", sr), *after], [empty] * len(before) + over], size, ends)
