@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -162,10 +163,9 @@ def read_landmarks(path: str | os.PathLike) -> Landmarks:
 
 
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it is a single array")
+    if not zipfile.is_zipfile(path):  # numpy would advise to load it as a pickle
+        raise ValueError("it is none, or damaged")
+    with np.load(path, allow_pickle=False) as archive:
         arrays = {field.name: archive[field.name] for field in fields(Landmarks) if field.name in archive.files}
     for name in ("names", "points"):
         if name not in arrays:
