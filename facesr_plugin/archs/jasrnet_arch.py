@@ -140,7 +140,7 @@ class JASRNet(nn.Module):
         if upscale not in UPSCALES:
             raise ValueError(f"upscale must be one of {', '.join(map(str, UPSCALES))}, got {upscale!r}")
         _check_range(rgb_range)
-        choose("init_type", init_type, _INITS)
+        init_type = choose("init_type", init_type, _INITS)
         self.checkpointing = checkpointing
         width, num_maps = num_feat, num_landmarks + 1  # the last heatmap is the background
         self.shift_in = ColorShift(-1, rgb_range)
@@ -154,7 +154,7 @@ class JASRNet(nn.Module):
         self.sr_tail = conv3x3(width, 3)
         self.landmark_body = nn.Sequential(*_blocks(width, 2), conv3x3(width, width))
         self.stages = nn.ModuleList(_stage(width, num_maps, first=i == 0) for i in range(_NUM_STAGES))
-        if init_type.lower() == "normal":
+        if init_type == "normal":
             self._init_normal()
 
     def _add_encoder(self, width: int) -> None:
@@ -190,7 +190,7 @@ class JASRNet(nn.Module):
             ValueError: If ``lq`` has another shape or ``heads`` is unknown.
         """
         check_image("lq", lq, multiple=STRIDE)
-        choose("heads", heads, HEADS)
+        heads = choose("heads", heads, HEADS)
         first = self.head(self.shift_in(lq))
         feat = self._encode(first)
         if heads == "landmarks":

@@ -98,6 +98,13 @@ def test_heads_give_the_same_alone_and_together(net):
         assert all(map(torch.equal, net(x, heads="landmarks"), both.heatmaps))
 
 
+def test_heads_may_be_named_in_capitals(net):
+    x = image(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(net(x, heads="SR"), net(x, heads="sr"))
+        assert all(map(torch.equal, net(x, heads="Landmarks"), net(x, heads="landmarks")))
+
+
 @pytest.mark.parametrize(
     ("heads", "skipped"),
     [("sr", {"landmark_body", "stages"}), ("landmarks", {"sr_body", "sr_up", "sr_tail", "skip"})],
