@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from basicsr.losses import build_loss
 from basicsr.utils.registry import ARCH_REGISTRY as ALL_NETWORKS
 from torch import nn
 
+from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.option_file import check_keys, nearest
 
@@ -30,6 +32,14 @@ def check_networks(opt: dict[str, Any]) -> None:
             )
         if kind in ARCH_REGISTRY:
             check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)
+
+
+def find_wrong_int(name: str, value: Any, least: int) -> Iterator[str]:
+    """Say that an option is no int of at least ``least``."""
+    try:
+        check_int(name, value, least)
+    except (TypeError, ValueError) as error:
+        yield str(error)
 
 
 def build_criteria(train_opt: dict[str, Any]) -> dict[str, nn.Module]:

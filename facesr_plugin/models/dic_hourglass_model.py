@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.models.building import find_wrong_int
 from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
 from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
-from facesr_plugin.models.landmarks import check_sigma
+from facesr_plugin.models.landmarks import find_wrong_sigma
 from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.protocol import normalise
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -54,11 +54,8 @@ class DICHourglassModel(FaceSRModel):
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
         """Report wrong numbers, and data without landmarks."""
         train = options["train"]
-        try:
-            check_sigma(train, "heatmap pixels")
-            check_int("train.num_steps", train.get("num_steps", 4), least=1)
-        except (TypeError, ValueError) as error:
-            yield str(error)
+        yield from find_wrong_sigma(train, "heatmap pixels")
+        yield from find_wrong_int("train.num_steps", train.get("num_steps", 4), least=1)
         data = (options.get("datasets") or {}).get("train") or {}
         if data.get("landmarks") is False:
             yield "datasets.train.landmarks must not be false: there would be nothing to learn"

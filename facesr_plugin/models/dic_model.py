@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.cards import SystemCard, get_card
+from facesr_plugin.models.building import find_wrong_int
 from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
 from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
-from facesr_plugin.models.landmarks import check_sigma, find_missing_landmarks
+from facesr_plugin.models.landmarks import find_missing_landmarks, find_wrong_sigma
 from facesr_plugin.models.validation import Result
 from facesr_plugin.registry import MODEL_REGISTRY
 
@@ -62,13 +62,9 @@ class DICModel(FaceSRModel):
         train = options["train"]
         if not train.get("pixel_opt"):
             yield "train.pixel_opt must be a section, the loss of every step's image, got none"
-        try:
-            check_sigma(train, "heatmap pixels")
-            check_int("train.hourglass_freeze_iter", train.get("hourglass_freeze_iter"), least=-1)
-        except (TypeError, ValueError) as error:
-            yield str(error)
-        else:
-            yield from _find_hourglass_problems(options)
+        yield from find_wrong_sigma(train, "heatmap pixels")
+        wrong = list(find_wrong_int("train.hourglass_freeze_iter", train.get("hourglass_freeze_iter"), least=-1))
+        yield from wrong or _find_hourglass_problems(options)
         if train.get("align_opt"):
             yield from find_missing_landmarks(options, "align_opt")
         yield from _find_size_problems(options, get_card(cls.system))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.models.building import find_wrong_int
 from facesr_plugin.models.dic_model import DICModel
 from facesr_plugin.models.face_sr_gan_model import FaceSRGANModel
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -44,13 +44,10 @@ class DICGANModel(FaceSRGANModel, DICModel):
         train, path = options["train"], options.get("path") or {}
         if train.get("pixel_steps", "all") not in PIXEL_STEPS:
             yield f"train.pixel_steps must be one of {', '.join(PIXEL_STEPS)}, got {train['pixel_steps']!r}"
-        try:
-            check_int("train.d_steps", train.get("d_steps", 1), least=1)
-            check_int("train.gan_start_iter", train.get("gan_start_iter", 0), least=0)
-        except (TypeError, ValueError) as error:
-            yield str(error)
-            return
-        if not train.get("gan_start_iter") and not path.get("pretrain_network_g") and not path.get("resume_state"):
+        start = train.get("gan_start_iter", 0)
+        yield from find_wrong_int("train.d_steps", train.get("d_steps", 1), least=1)
+        yield from find_wrong_int("train.gan_start_iter", start, least=0)
+        if not start and not path.get("pretrain_network_g") and not path.get("resume_state"):
             yield (
                 "path.pretrain_network_g must name weights of DIC (options/dic.yml), got none: users saw these losses "
                 "explode from scratch. Or set train.gan_start_iter: 10000 for one run of both."

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.metrics.building import is_of_points
 from facesr_plugin.models.face_sr_model import FaceSRModel
-from facesr_plugin.models.landmarks import check_landmarks, check_sigma, find_missing_landmarks
+from facesr_plugin.models.landmarks import check_landmarks, find_missing_landmarks, find_wrong_sigma
 from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, decode_centroid, render_targets
 from facesr_plugin.ops.protocol import prepare_input
@@ -188,10 +188,7 @@ def _find_landmark_problems(options: dict[str, Any], train: dict[str, Any]) -> I
     kind = train[_LANDMARK_OPT].get("type")
     if kind != "CPMLoss":
         yield f"train.{_LANDMARK_OPT}.type must be CPMLoss, which takes the heatmaps of all stages, got {kind!r}"
-    try:
-        check_sigma(train, "pixels")
-    except ValueError as error:
-        yield str(error)
+    yield from find_wrong_sigma(train, "pixels")
     if train.get("heatmap", "gaussian") not in tuple(KINDS):
         yield f"train.heatmap must be one of {', '.join(KINDS)}, got {train['heatmap']!r}"
     yield from find_missing_landmarks(options, _LANDMARK_OPT)

@@ -9,19 +9,16 @@ from typing import Any
 from torch import Tensor
 
 
-def check_sigma(train: Mapping[str, Any], unit: str) -> None:
-    """Check ``train.sigma``, if there is one.
+def find_wrong_sigma(train: Mapping[str, Any], unit: str) -> Iterator[str]:
+    """Say that ``train.sigma`` is there and no positive number.
 
     Args:
         train: Section of the option file.
         unit: What it counts, for the message.
-
-    Raises:
-        ValueError: If it is no positive number.
     """
     sigma = train.get("sigma", 1)
     if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
-        raise ValueError(f"train.sigma must be a positive number of {unit}, got {sigma!r}")
+        yield f"train.sigma must be a positive number of {unit}, got {sigma!r}"
 
 
 def find_missing_landmarks(options: dict[str, Any], loss: str) -> Iterator[str]:

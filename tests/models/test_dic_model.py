@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from basicsr.models import build_model
 
 from facesr_plugin.checkpoints import load_weights, read_checkpoint, save_official
+from facesr_plugin.models.dic_model import DICModel
 from facesr_plugin.ops.heatmap import render_gaussian
 from helpers.dic_runs import Loader, batch, dic_options, moved, save_hourglass, states, step
 from helpers.tiny_dic import tiny_dic
@@ -141,6 +142,11 @@ def test_resumed_run_does_not_read_the_hourglass_again(tmp_path: Path) -> None:
 def test_wrong_options_are_refused(tmp_path: Path, train: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         build(tmp_path, **train)
+
+
+def test_all_wrong_numbers_are_reported_together(tmp_path: Path) -> None:
+    found = list(DICModel.find_problems(dic_options(tmp_path, sigma=0, hourglass_freeze_iter=-2)))
+    assert [problem.split()[0] for problem in found] == ["train.sigma", "train.hourglass_freeze_iter"]
 
 
 def test_untrained_hourglass_is_not_frozen(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from basicsr.models import build_model
 
 from facesr_plugin.archs.lightcnn_arch import LightCNNFeature
 from facesr_plugin.checkpoints import make_record, read_checkpoint
+from facesr_plugin.models.dicgan_model import DICGANModel
 from helpers.dic_runs import batch, dicgan_options, moved, states, step
 
 
@@ -133,6 +134,11 @@ def test_start_from_scratch_against_a_discriminator_is_refused(tmp_path: Path) -
 def test_wrong_options_are_refused(tmp_path: Path, train: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(tmp_path, **train)
+
+
+def test_all_wrong_numbers_are_reported_together(tmp_path: Path) -> None:
+    found = list(DICGANModel.find_problems(dicgan_options(tmp_path, d_steps=0, gan_start_iter=-1)))
+    assert [problem.split()[0] for problem in found] == ["train.d_steps", "train.gan_start_iter"]
 
 
 def test_faces_of_another_size_than_the_discriminators_are_refused(tmp_path: Path) -> None:
