@@ -59,9 +59,13 @@ class Fid:
             raise ValueError(f"statistics must be of {NUM_FEATURES} features, got {count} in {str(statistics)!r}")
         self._device = choose_device(device)
         self._network = _load_network(weights).to(self._device)
+        self._known: dict[str, np.ndarray] = {}  # the last ground truth and its features
 
     def anew(self) -> Fid:
-        """Return one without faces, with the same network."""
+        """Return one without faces, with the same network.
+
+        Where several results are compared with one ground truth, batch by batch, its features are computed once.
+        """
         other = copy.copy(self)
         other.moments, other.real = Moments(NUM_FEATURES), Moments(NUM_FEATURES)
         return other
@@ -85,11 +89,15 @@ class Fid:
 
     def add_restored(self, images: np.ndarray) -> None:
         """Add restored faces ``(N, H, W, 3)`` BGR uint8."""
+        check_faces(images)
         self.moments.add(self._extract(images))
 
     def add_real(self, images: np.ndarray) -> None:
         """Add faces of the ground truth ``(N, H, W, 3)`` BGR uint8; those restored need not be as many."""
-        self.real.add(self._extract(images))
+        check_faces(images)
+        if not np.array_equal(self._known.get("images"), images):
+            self._known.update(images=images.copy(), features=self._extract(images))
+        self.real.add(self._known["features"])
 
     def value(self) -> float:
         """Return the distance, 0 or more.
@@ -113,7 +121,6 @@ class Fid:
             held.merge({key.removeprefix(side): value for key, value in state.items() if key.startswith(side)})
 
     def _extract(self, images: np.ndarray) -> np.ndarray:
-        check_faces(images)
         with full_precision():
             return self._network(to_signed(images, self._device)).double().cpu().numpy()
 

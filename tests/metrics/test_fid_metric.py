@@ -107,6 +107,23 @@ def test_states_of_two_ranks_add_up(small: None) -> None:
     assert ranks[0].moments.count == 9
 
 
+def test_several_results_share_the_features_of_the_ground_truth(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    gt, seen = faces(6, 16), []
+    monkeypatch.setattr(
+        Corner, "forward", lambda self, images, whole=Corner.forward: seen.append(1) or whole(self, images)
+    )
+    first = Fid(device="cpu")
+    results = {noise: first.anew() for noise in (10, 30)}
+    for start in (0, 3):
+        for noise, fid in results.items():
+            truth = gt[start : start + 3].copy()
+            fid.add(degraded(gt, noise)[start : start + 3], truth)
+            truth[:] = 0  # an array that is used again
+    assert len(seen) == 6  # of each batch the truth once, and every result
+    for noise, fid in results.items():
+        assert fid.value() == pytest.approx(calculate_fid(degraded(gt, noise), gt, device="cpu"), rel=1e-9)
+
+
 def test_few_faces_are_told(small: None, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("basicsr").propagate = True
     with caplog.at_level(logging.WARNING, logger="basicsr.facesr"):
