@@ -17,6 +17,7 @@ import torch
 
 from facesr_plugin.metrics.building import MISSING, Batch, SetMetric, build_metric, find_metric, is_of_points
 from facesr_plugin.metrics.catalogue import PROTOCOLS
+from facesr_plugin.metrics.landmark_metric import OUTER_EYE_CORNERS
 
 _LACKS = {
     "img2": "the ground truth. Give GT_DIR",
@@ -26,7 +27,6 @@ _LACKS = {
 }
 _WITH_GT, _WITHOUT_GT = ("psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y", "lpips_alex"), ("niqe",)
 _OF_EYES, _OF_BOXES = ("nme_inter_ocular", "auc_inter_ocular", "failure_inter_ocular"), ("nme_box",)
-_WITH_CORNERS = (49, 51, 68, 98)  # numbers of points among which are the corners of the eyes
 _FID = "fid"
 
 
@@ -99,7 +99,7 @@ def choose_metrics(given: Collection[str], *, statistics: bool, num_points: int 
     if "img2" in given:
         names.append("identity_aligned" if "landmarks" in given else "identity")
     if {"points", "reference"} <= set(given):
-        names += _OF_EYES if num_points is None or num_points in _WITH_CORNERS else _OF_BOXES
+        names += _OF_EYES if num_points is None or num_points in OUTER_EYE_CORNERS else _OF_BOXES
     return names
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from facesr_plugin.registry import METRIC_REGISTRY
 
-_OUTER_EYE_CORNERS = {49: ([19], [28]), 51: ([19], [28]), 68: ([36], [45]), 98: ([60], [72])}
+OUTER_EYE_CORNERS = {49: ([19], [28]), 51: ([19], [28]), 68: ([36], [45]), 98: ([60], [72])}
 _DIC_CORNERS = {68: ([37], [46])}  # of an index that counts from 0: beside the corners
 _DIC_EYES = {68: ([37, 40], [43, 46])}
 _EYES = {  # points whose mean is the centre of an eye
@@ -206,7 +206,7 @@ def _find_visible(reference: np.ndarray, visible: np.ndarray | None) -> np.ndarr
 
 
 def _inter_ocular(reference: _Reference) -> np.ndarray:
-    return _norms(_between(reference, _OUTER_EYE_CORNERS, "inter_ocular", "both outer eye corners"))
+    return _norms(_between(reference, OUTER_EYE_CORNERS, "inter_ocular", "both outer eye corners"))
 
 
 def _inter_pupil(reference: _Reference) -> np.ndarray:
