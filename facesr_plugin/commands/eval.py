@@ -216,7 +216,9 @@ def _settings(args: argparse.Namespace, folders: dict[str, Path], device: torch.
 
 def _tell(evaluation: Evaluation, out: Path) -> None:
     """Print the table, and what was not measured."""
-    say(f"{len(evaluation.faces)} faces")
+    from facesr_plugin.evaluation.words import counted
+
+    say(counted(len(evaluation.faces), "face", "faces"))
     for measure in evaluation.measures:
         for result in evaluation.results:
             say(f"{measure.name:26}{result:20}{_value_text(evaluation, measure, result)}")
@@ -225,16 +227,21 @@ def _tell(evaluation: Evaluation, out: Path) -> None:
     for problem in evaluation.problems[:_SHOWN]:
         warn(f"not measured: {problem.face} of {problem.result}: {problem.reason}")
     if evaluation.problems:
-        warn(f"{len(evaluation.problems)} restored faces were not or not fully measured, see {out / 'per_image.csv'}")
+        count = counted(len(evaluation.problems), "restored face was", "restored faces were")
+        warn(f"{count} not or not fully measured, see {out / 'per_image.csv'}")
     if evaluation.unpaired:
-        warn(f"{len(evaluation.unpaired)} files have no partner, see {out / UNPAIRED}")
+        warn(f"{counted(len(evaluation.unpaired), 'file has', 'files have')} no partner, see {out / UNPAIRED}")
 
 
 def _value_text(evaluation: Evaluation, measure: Measure, result: str) -> str:
+    from facesr_plugin.evaluation.words import counted
+
     digits, unit = measure.digits, f" {measure.unit}" if measure.unit else ""
     if not measure.per_face:
         count, value, problem = evaluation.set_values[measure.name][result]
-        return f"{value:.{digits}f}{unit} ({count} faces)" if value is not None else f"not measured: {problem}"
+        faces = counted(count, "face", "faces")
+        return f"{value:.{digits}f}{unit} ({faces})" if value is not None else f"not measured: {problem}"
     found = evaluation.statistics[measure.name][result]
     interval = "" if found.low is None else f", {found.low:.{digits}f} to {found.high:.{digits}f}"
-    return f"{found.mean:.{digits}f}{unit} ({found.count} faces{interval})" if found.count else "not measured"
+    faces = counted(found.count, "face", "faces")
+    return f"{found.mean:.{digits}f}{unit} ({faces}{interval})" if found.count else "not measured"

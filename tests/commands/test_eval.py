@@ -65,6 +65,7 @@ def test_eval_lists_what_it_could_not_pair_or_measure(folders: Path, capsys: pyt
     assert run("net", "gt", "--metrics", "sparnet_psnr") == 1
     errors = capsys.readouterr().err
     assert "not measured: face_01 of net: the restored face must be an image" in errors
+    assert "\n1 restored face was not or not fully measured" in errors
     assert "2 files have no partner" in errors
     assert (folders / "out" / "unpaired.txt").read_text().splitlines() == [
         "net/lost.png has no partner: ground truth",
@@ -104,6 +105,16 @@ def test_eval_leaves_the_list_of_a_folder_that_it_refuses(folders: Path) -> None
     assert run("net", "gt", "--metrics", "sparnet_psnr") == 1
     assert run("other", "gt", "--metrics", "sparnet_psnr") == 2
     assert (folders / "out" / "unpaired.txt").read_text() == "gt/face_00.png has no partner: every result\n"
+
+
+def test_eval_tells_of_one_face(folders: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in NAMES[1:]:
+        (folders / "net" / name).unlink()
+        (folders / "gt" / name).unlink()
+    assert run("net", "gt", "--metrics", "sparnet_psnr") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("1 face\n")
+    assert re.search(r"^sparnet_psnr +net +4\d\.\d\d dB \(1 face\)$", printed, re.M)
 
 
 def test_eval_takes_spaces_between_metrics(folders: Path) -> None:
