@@ -68,15 +68,6 @@ def equal(state, expected):
     return list(state) == list(expected) and all(torch.equal(state[key], value) for key, value in expected.items())
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save(content, name="file.pth"):
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return save
-
-
 @pytest.mark.parametrize(("name", "dialect"), CASES)
 def test_conversion_is_undone_exactly(name, dialect):
     ours = network(name).state_dict()

@@ -36,15 +36,6 @@ def official(state):
     return to_official("sparnet", state, ARGS)
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(data, name="file.pth"):
-        torch.save(data, tmp_path / name)
-        return tmp_path / name
-
-    return write
-
-
 def equal(first, second):
     return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
 

@@ -53,15 +53,6 @@ def official(**args):
     return to_official("jasrnet", network(**args).state_dict(), {**TINY, **args})
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save(content, name="file.pth"):
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return save
-
-
 def test_conversion_gives_the_official_order_and_is_undone_exactly():
     state = official()
     assert list(state) == [layer + leaf for layer in _LAYERS for leaf in _PAIR]

@@ -60,15 +60,6 @@ def official(arch):
     return to_official("progressive", ARCHS[arch](**TINY).state_dict(), TINY)
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save(content, name="file.pth"):
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return save
-
-
 def test_conversion_gives_the_official_order_and_is_undone_exactly(arch, official):
     assert list(official) == [f"{layer}.{leaf}" for layer, leaves in LAYERS[arch].items() for leaf in leaves]
     converted = from_official("progressive", official)
