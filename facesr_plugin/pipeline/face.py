@@ -19,6 +19,7 @@ class Face:
         crop: ``(S, S, 3)`` uint8 RGB, aligned as the system's card says.
         restored: ``(S * scale, S * scale, 3)`` uint8 RGB.
         skipped: Why the face was left as it is; None if it was restored.
+        note: What else the user should know about how it was found; None if there is nothing.
 
     Raises:
         ValueError: If the landmarks are not five finite points.
@@ -31,6 +32,7 @@ class Face:
     crop: np.ndarray | None = None
     restored: np.ndarray | None = None
     skipped: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         self.landmarks = np.asarray(self.landmarks, np.float64)

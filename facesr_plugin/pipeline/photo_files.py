@@ -61,7 +61,7 @@ class Extras:
 
 @dataclass
 class PhotoSummary:
-    """What a run did. ``notes`` tell of faces left as they were or too large, photos without any, and animations."""
+    """What a run did. ``notes`` tell of faces left as they were, aligned otherwise or too large, and of photos."""
 
     skipped: int = 0
     photos: int = 0
@@ -174,9 +174,11 @@ def _collect(outcome: tuple[PhotoJob, Result] | Failure, summary: PhotoSummary, 
 
 
 def _note(face: Face) -> str | None:
-    """What the user should know about a face: that it was left alone, or that it had more pixels than its result."""
+    """What the user should know about a face: why it was left alone, its note, or that it is larger than its result."""
     if face.skipped is not None:
         return f"left as it was: {face.skipped}"
+    if face.note is not None:
+        return face.note
     side = len(face.crop) / scale_of(face.matrix)
     if side <= _TOLERATED * len(face.restored):
         return None

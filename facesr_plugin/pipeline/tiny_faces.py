@@ -53,7 +53,7 @@ class TinyFaceAligner:
     def __call__(self, photo: np.ndarray) -> list[Face]:
         """Return the faces of ``(H, W, 3)`` uint8 RGB, in the detector's order.
 
-        A face that lies so far outside that it cannot be cut keeps the detector's points.
+        A face that lies so far outside that it cannot be cut keeps the detector's points, which its ``note`` says.
         """
         faces = self._find_faces(photo)
         return [self._refine(photo, face) if face.size < self.below else face for face in faces]
@@ -62,8 +62,8 @@ class TinyFaceAligner:
         try:
             matrix = self._framing.matrix(face.landmarks)
             crop = crop_face(photo, matrix, self._framing.side)
-        except ValueError:
-            return face
+        except ValueError as error:
+            return replace(face, note=f"aligned by the detector's points: {error}")
         points = five_points(self._head(crop[None]).points[0].astype(np.float64))
         return replace(face, landmarks=transform(points, invert(matrix)))
 

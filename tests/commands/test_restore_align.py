@@ -1,5 +1,6 @@
 """``facesr restore --align-weights``."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,12 @@ def test_restore_aligns_tiny_faces_with_jasrnet(
         pictures.append(read_image(tmp_path / "out" / "a.png"))
     assert np.array_equal(pictures[0], pictures[1])  # it has 64 pixels, and twice 16 are tiny
     assert not np.array_equal(pictures[0], pictures[2])
+    found[0] = Face(POINTS[0] + [0, 80 - 0.5 * np.ptp(POINTS[0, :2, 0]) - POINTS[0, 0, 1]], np.array([10, 40, 74, 104]))
+    capsys.readouterr()
+    assert run(*align, "--align-below", 65) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert re.search(r"a\.png: face at \(\d+, \d+\) aligned by the detector's points: face must lie in the", notes[0])
     assert run("--align-below", 40) == 2
     assert "--align-below is for the network of --align-weights, got it alone" in capsys.readouterr().err
     assert run(*align, "--landmarks", write_points(tmp_path / "points.csv", {"a.png": POINTS})) == 2

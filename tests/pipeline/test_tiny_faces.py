@@ -40,6 +40,7 @@ def test_tiny_faces_get_the_points_of_the_network_and_others_keep_theirs() -> No
     tiny, large = face_at(20, 30, 20), face_at(50, 10, 40)
     found = TinyFaceAligner(lambda _photo: [tiny, large], Fixed(), FRAMING)(PHOTO)
     assert found[1] is large
+    assert found[0].note is None
     assert np.allclose(found[0].landmarks, transform(FIVE, invert(FRAMING.matrix(tiny.landmarks))))
     assert (found[0].score, found[0].box.tolist()) == (0.75, tiny.box.tolist())
 
@@ -51,9 +52,11 @@ def test_what_is_tiny_can_be_said() -> None:
     assert TinyFaceAligner(lambda _photo: faces, Fixed(), FRAMING, below=20)(PHOTO) == faces
 
 
-def test_a_face_beside_the_photo_keeps_the_points_of_the_detector() -> None:
+def test_a_face_beside_the_photo_keeps_the_points_of_the_detector_and_says_so() -> None:
     beside = face_at(-40, 30, 20)
-    assert TinyFaceAligner(lambda _photo: [beside], Fixed(), FRAMING)(PHOTO) == [beside]
+    (face,) = TinyFaceAligner(lambda _photo: [beside], Fixed(), FRAMING)(PHOTO)
+    assert np.array_equal(face.landmarks, beside.landmarks)
+    assert face.note.startswith("aligned by the detector's points: face must lie in the photo of 120 x 100 pixels, got")
 
 
 def test_what_cannot_align_is_refused(tmp_path: Path) -> None:
