@@ -19,6 +19,7 @@ from facesr_plugin.metrics.batches import check_faces
 from facesr_plugin.metrics.catalogue import better_of
 from facesr_plugin.metrics.fid_metric import Fid
 from facesr_plugin.metrics.identity_metric import Identity
+from facesr_plugin.metrics.image_metric import WINDOW
 from facesr_plugin.metrics.lpips_metric import Lpips
 from facesr_plugin.metrics.networks import MissingLibraryError, import_library
 from facesr_plugin.metrics.niqe_metric import Niqe
@@ -41,6 +42,7 @@ _NETWORKS: dict[str, Callable[..., Any]] = {
 }
 _NIQE = "calculate_face_niqe"
 _FID = "calculate_fid"
+_BASICSR_SSIM = "calculate_ssim"
 
 
 class _Metric:
@@ -153,7 +155,7 @@ def _prepare(
     """Return the form for whole batches; what it must read or import is read now."""
     if name in _NETWORKS:
         return _NETWORKS[name](**options, device=device)
-    return Niqe(**options) if name == _NIQE else _face_by_face(function, options)
+    return Niqe(**options) if name == _NIQE else _face_by_face(function, options, _smallest(name, options))
 
 
 def find_metric(name: str) -> Callable[..., float]:
@@ -202,10 +204,17 @@ def _taken(parameters: Mapping[str, inspect.Parameter]) -> frozenset[str]:
     return frozenset(_OF_IMAGES if anything and not named else named)
 
 
-def _face_by_face(function: Callable[..., float], options: Mapping[str, Any]) -> Callable[..., np.ndarray]:
+def _smallest(name: str, options: Mapping[str, Any]) -> int:
+    """Least side in pixels; below it BasicSR's SSIM returns NaN, others tell it themselves."""
+    return WINDOW + 2 * options.get("crop_border", 0) if name == _BASICSR_SSIM else 1
+
+
+def _face_by_face(
+    function: Callable[..., float], options: Mapping[str, Any], smallest: int
+) -> Callable[..., np.ndarray]:
     def measure(**batch: np.ndarray) -> np.ndarray:
         if "img" in batch:  # of all metrics the same error
-            check_faces(batch["img"], batch.get("img2"))
+            check_faces(batch["img"], batch.get("img2"), smallest=smallest)
         faces = zip(*batch.values(), strict=True)
         return np.array([function(**dict(zip(batch, face, strict=True)), **options) for face in faces], np.float64)
 

@@ -80,6 +80,15 @@ def test_mismatched_sizes_are_refused(name: str) -> None:
         metric.measure({**BATCH, "img2": GT[:, :, :39]})
 
 
+@pytest.mark.parametrize(("border", "side"), [(0, 10), (4, 18)])
+def test_images_below_the_window_of_ssim_are_refused(border: int, side: int) -> None:
+    metric = build_metric({"type": "calculate_ssim", "crop_border": border})
+    cut = {key: BATCH[key][:, :, : side + 1] for key in ("img", "img2")}
+    assert np.isfinite(metric.measure(cut)).all()
+    with pytest.raises(ValueError, match=rf"sides of {side + 1} or more, got {side} x 48"):
+        metric.measure({key: images[:, :, :side] for key, images in cut.items()})
+
+
 def test_needs_and_takes_are_those_of_the_function() -> None:
     plain = build_metric({"type": "calculate_sparnet_psnr"})
     assert (plain.needs, plain.takes) == ({"img", "img2"}, {"img", "img2"})
