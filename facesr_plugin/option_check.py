@@ -60,9 +60,16 @@ def _check_content(options: dict[str, Any], is_train: bool, registries: dict[str
         *_check_sections(options, is_train),
         *_check_known(options, is_train, model),
         *_check_types(options, registries),
-        *(model.find_problems(options) if is_train and "train" in options else ()),
+        *(_check_training(options, model) if is_train and "train" in options else ()),
         *_check_numbers(options, ""),
     ]
+
+
+def _check_training(options: dict[str, Any], model: Any) -> Iterator[str]:
+    from facesr_plugin.models.building import find_misspelt_losses  # its package needs BasicSR, which may not be here
+
+    yield from find_misspelt_losses(options["train"], model.own_losses)
+    yield from model.find_problems(options)
 
 
 def _find_misshapen(options: dict[str, Any]) -> Iterator[str]:

@@ -90,6 +90,29 @@ def test_missing_weights_of_the_feature_network_are_found_before_the_run(
         check(load_option_file(shipped_options()["dicgan"]))
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "own"),
+    [
+        ("dic", "allign_opt", "align_opt"),
+        ("dic", "pixels_opt", "pixel_opt"),
+        ("jasrnet", "landmarks_opt", "landmark_opt"),
+        ("sparnethd", "feature_maching_opt", "feature_matching_opt"),
+    ],
+)
+def test_loss_whose_name_is_nearly_one_with_a_meaning_is_refused(name: str, key: str, own: str) -> None:
+    options = load_option_file(shipped_options()[name])
+    options["train"][key] = {"type": "MSELoss"}
+    with pytest.raises(ValueError, match=rf"train\.{key} must not be so like {own}, .* Did you mean {own}"):
+        check(options)
+
+
+@pytest.mark.parametrize("key", ["pixel_2_opt", "pixel2_opt", "style_opt"])
+def test_loss_may_have_a_name_of_its_own(key: str) -> None:
+    options = load_option_file(shipped_options()["dic"])
+    options["train"][key] = {"type": "L1Loss"}
+    check(options)
+
+
 def test_problems_of_the_model_are_found_before_the_run(tmp_path: Path) -> None:
     options = load_option_file(shipped_options()["progressive"])
     give_weights(options, tmp_path / "weights.pth")

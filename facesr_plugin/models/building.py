@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.option_file import check_keys, nearest
 
+_ALIKE = 0.8  # allign and align; not alignment and align
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
@@ -32,6 +35,40 @@ def check_networks(opt: dict[str, Any]) -> None:
             )
         if kind in ARCH_REGISTRY:
             check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)
+
+
+def check_train(train: dict[str, Any], keys: Collection[str], own_losses: frozenset[str]) -> None:
+    """Refuse keys of ``train`` that nobody reads, and misspelt losses.
+
+    Args:
+        train: Section of the option file.
+        keys: That the model reads, beside the sections of losses.
+        own_losses: See ``find_misspelt_losses``.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    check_keys(train, [*keys, *(key for key in train if key.endswith("_opt"))], "train")
+    for problem in find_misspelt_losses(train, own_losses):
+        raise ValueError(problem)
+
+
+def find_misspelt_losses(train: dict[str, Any], own_losses: frozenset[str]) -> Iterator[str]:
+    """Report losses whose names are nearly one that the model knows: it would compare something else with them.
+
+    Args:
+        train: Section of the option file.
+        own_losses: Names, without ``_opt``, that decide what a loss compares. Such a name with more behind a digit or
+            an underscore (``pixel_2``) is another name.
+    """
+    sections = [str(key) for key, section in train.items() if section]
+    for name in (key.removesuffix("_opt") for key in sections if key.endswith("_opt")):
+        if not own_losses & {name, re.split(r"[\d_]", name)[0]}:
+            for near in difflib.get_close_matches(name, own_losses, 1, _ALIKE):
+                yield (
+                    f"train.{name}_opt must not be so like {near}_opt, whose name decides what it compares. Did you "
+                    f"mean {near}_opt? Or choose a name such as {near}_2_opt."
+                )
 
 
 def find_wrong_int(name: str, value: Any, least: int) -> Iterator[str]:

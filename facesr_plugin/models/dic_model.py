@@ -47,6 +47,7 @@ class DICModel(FaceSRModel):
     val_keys: ClassVar[tuple[str, ...]] = ("steps",)
     path_keys: ClassVar[tuple[str, ...]] = ("pretrain_network_hourglass",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
+    own_losses: ClassVar[frozenset[str]] = FaceSRModel.own_losses | {"pixel", "align"}
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.steps = None

@@ -36,6 +36,7 @@ class DICGANModel(FaceSRGANModel, DICModel):
     train_keys: ClassVar[frozenset[str]] = (
         FaceSRGANModel.train_keys | DICModel.train_keys | {"pixel_steps", "gan_start_iter", "d_steps"}
     )
+    own_losses: ClassVar[frozenset[str]] = FaceSRGANModel.own_losses | DICModel.own_losses
 
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:

@@ -32,6 +32,7 @@ class FaceSRGANModel(FaceSRModel, ABC):
     """
 
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"optim_d"}
+    own_losses: ClassVar[frozenset[str]] = FaceSRModel.own_losses | {"gan"}
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt["is_train"]:

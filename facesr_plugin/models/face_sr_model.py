@@ -28,10 +28,9 @@ from facesr_plugin.cards import get_card
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
-from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks
+from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
 from facesr_plugin.models.validation import Result, Validation
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
-from facesr_plugin.utils.option_file import check_keys
 from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
@@ -52,8 +51,8 @@ class FaceSRModel(SRModel):
         call: Arguments of the generator beside the images; its checkpoints remember them.
 
     Raises:
-        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, or ``accumulate``
-            is less than 1; see ``Validation``, also for other errors.
+        ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, the name of one
+            is misspelt, or ``accumulate`` is less than 1; see ``Validation``, also for other errors.
     """
 
     system: ClassVar[str] = ""
@@ -61,6 +60,7 @@ class FaceSRModel(SRModel):
         {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "optim_g",
          "scheduler"}
     )  # fmt: skip
+    own_losses: ClassVar[frozenset[str]] = frozenset()  # whose names decide what they compare
     val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
     path_keys: ClassVar[tuple[str, ...]] = ()  # of a training, beside those of each network
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
@@ -76,8 +76,7 @@ class FaceSRModel(SRModel):
         self._memory_format = torch.contiguous_format
         if opt["is_train"]:
             POSITION.reset()
-            sections = [key for key in opt["train"] if key.endswith("_opt")]
-            check_keys(opt["train"], [*self.train_keys, *sections], "train")
+            check_train(opt["train"], self.train_keys, self.own_losses)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         super().__init__(opt)
         self._validation = Validation(opt, self.get_bare_model(self.net_g), self.device)

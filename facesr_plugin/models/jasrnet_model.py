@@ -19,7 +19,7 @@ from facesr_plugin.metrics.building import is_of_points
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import check_landmarks, find_missing_landmarks, find_wrong_sigma
 from facesr_plugin.models.validation import Result
-from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, decode_centroid, render_targets
+from facesr_plugin.ops.heatmap_targets import KINDS, SIGMA_PX, STRIDE, are_inside, decode_centroid, render_targets
 from facesr_plugin.ops.protocol import prepare_input
 from facesr_plugin.registry import MODEL_REGISTRY
 
@@ -51,6 +51,7 @@ class JASRNetModel(FaceSRModel):
 
     system: ClassVar[str] = "jasrnet"
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "heatmap"}
+    own_losses: ClassVar[frozenset[str]] = FaceSRModel.own_losses | {"landmark"}
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.heads, self.heatmaps = "both", None
@@ -136,9 +137,10 @@ class JASRNetModel(FaceSRModel):
             return super().current_results()
         heatmaps = self.heatmaps[-1][:, :-1].float()
         points = decode_centroid(heatmaps).points
+        visible = None if self.landmarks is None else are_inside(self.landmarks, tuple(self.lq.shape[-2:]))
         if self.heads == "landmarks":
-            return {"": Result(self.lq, points, restored=False, heatmaps=heatmaps)}
-        return {"": Result(self.output, points, heatmaps=heatmaps)}
+            return {"": Result(self.lq, points, restored=False, heatmaps=heatmaps, visible=visible)}
+        return {"": Result(self.output, points, heatmaps=heatmaps, visible=visible)}
 
     def forget_batch(self) -> None:
         """As the base, with the heatmaps."""

@@ -25,6 +25,7 @@ class SPARNetHDModel(FaceSRGANModel):
     """
 
     system: ClassVar[str] = "sparnethd"
+    own_losses: ClassVar[frozenset[str]] = FaceSRGANModel.own_losses | {"feature_matching"}
 
     def init_training_settings(self) -> None:
         """As the base; ``feature_matching_opt`` becomes ``self.feature_matching``, None if it is left out."""

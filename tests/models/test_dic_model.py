@@ -136,6 +136,7 @@ def test_resumed_run_does_not_read_the_hourglass_again(tmp_path: Path) -> None:
         ({"sigma": "1e-1"}, "train.sigma must be a positive number of heatmap pixels, got '1e-1'"),
         ({"hourglass_freeze_iter": None}, "train.hourglass_freeze_iter must be an integer, got None"),
         ({"hourglass_freeze_iter": -2}, "train.hourglass_freeze_iter must be at least -1, got -2"),
+        ({"allign_opt": {"type": "MSELoss"}}, "train.allign_opt must not be so like align_opt, whose name decides"),
         ({"sigmas": 1}, "train has no option 'sigmas', did you mean 'sigma'?"),
     ],
 )
