@@ -31,9 +31,9 @@ _HEADS = {(True, False): "sr", (False, True): "landmarks", (True, True): "both"}
 class JASRNetModel(FaceSRModel):
     """L = landmark(heatmaps, targets, mask) + the sum of the other ``train.<name>_opt`` terms on (sr, gt).
 
-    A batch has ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` unless ``landmark_opt`` does not count. A section that
-    is left out, or has ``loss_weight`` 0, does not count; a head without such a section is computed neither in training
-    nor in its validation. A test computes both.
+    A batch has ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` unless ``landmark_opt`` does not count; points beside
+    the picture are neither learned nor measured. A section that is left out, or has ``loss_weight`` 0, does not count;
+    a head without such a section is computed neither in training nor in its validation. A test computes both.
 
     Args:
         opt: BasicSR's options, of which ``train`` as ``FaceSRModel``, and ``landmark_opt`` (CPMLoss), ``sigma`` of the

@@ -36,12 +36,14 @@ class Result(NamedTuple):
         landmarks: ``(N, K, 2)`` (x, y) in their pixels, pixel centres at integers; None if the model finds none.
         restored: Whether ``images`` are to be measured and saved; else they are the input, for pictures of landmarks.
         heatmaps: ``(N, K, h, w)`` that show the landmarks, for pictures.
+        visible: ``(N, K)`` bool, which true landmarks count; None for all that are known.
     """
 
     images: Tensor
     landmarks: Tensor | None = None
     restored: bool = True
     heatmaps: Tensor | None = None
+    visible: Tensor | None = None
 
 
 class Validation:
@@ -145,6 +147,7 @@ class _Faces(NamedTuple):
     img: np.ndarray
     restored: bool
     points: np.ndarray | None
+    visible: np.ndarray | None
     img2: np.ndarray | None
     landmarks: np.ndarray | None
     box: np.ndarray | None
@@ -157,6 +160,7 @@ class _Faces(NamedTuple):
             "landmarks": self.landmarks,
             "box": self.box,
             "points": self.points,
+            "visible": self.visible,
             "reference": self.landmarks,
             "boxes": self.box,
             "image_size": np.tile(self.img.shape[1:3], (len(self.img), 1)),
@@ -167,10 +171,11 @@ class _Faces(NamedTuple):
 def _read_batch(model: Any, data: Mapping[str, Any]) -> dict[str, _Faces]:
     gt = _pixels(to_uint8(denormalise(model.gt, model.card))) if hasattr(model, "gt") else None
     truth = (gt, _numbers(data.get("landmarks")), _numbers(data.get("box")))
-    return {
-        name: _Faces(_pixels(quantise(result.images, model.card)), result.restored, _numbers(result.landmarks), *truth)
-        for name, result in model.current_results().items()
-    }
+    faces = {}
+    for name, result in model.current_results().items():
+        found = (_numbers(result.landmarks), _numbers(result.visible))
+        faces[name] = _Faces(_pixels(quantise(result.images, model.card)), result.restored, *found, *truth)
+    return faces
 
 
 def _pixels(images: Tensor) -> np.ndarray:

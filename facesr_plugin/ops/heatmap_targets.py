@@ -64,20 +64,25 @@ def render_targets(
     """
     _check(landmarks, size, stride, sigma, kind)
     height, width = (side // stride for side in size)
-    x, y = landmarks.unbind(-1)
-    visible = ((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0])).unsqueeze(-1)
+    visible = are_inside(landmarks, size).unsqueeze(-1)
     cells = (landmarks.double() - (stride - 1) / 2) / stride
     bells_x, bells_y = (
         bell(cells[..., axis], length, sigma / stride).where(visible, 0).to(torch.float32)
         for axis, length in enumerate((width, height))
     )
-    heatmaps = bells_x.new_empty((*x.shape[:1], x.shape[1] + 1, height, width))
+    heatmaps = bells_x.new_empty((len(landmarks), landmarks.shape[1] + 1, height, width))
     maps, background = heatmaps[:, :-1], heatmaps[:, -1]
     torch.mul(bells_y.unsqueeze(3), bells_x.unsqueeze(2), out=maps)
     F.threshold_(KINDS[kind](maps), _CUT, 0.0)
     torch.amax(maps, 1, out=background).neg_().add_(1)
     mask = F.pad(visible.to(torch.float32).unsqueeze(-1), (0, 0, 0, 0, 0, 1), value=1.0)
     return Targets(heatmaps, mask)
+
+
+def are_inside(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which of ``(N, K, 2)`` points count, ``(N, K)`` bool; see ``render_targets``."""
+    x, y = landmarks.unbind(-1)
+    return (x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0])
 
 
 KINDS = {

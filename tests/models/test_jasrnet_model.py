@@ -276,6 +276,26 @@ def test_validation_reports_restoration_and_landmarks(tmp_path: Path) -> None:
     assert read_image(tmp_path / "pictures/3_0/landmarks/3_0_7.png").shape == (256, 256, 3)
 
 
+@pytest.mark.parametrize("train", [{}, LANDMARKS_ONLY[0]])
+def test_validation_leaves_points_beside_the_picture_out_as_training_does(tmp_path: Path, train: dict) -> None:
+    model = build_model(jasrnet_options(tmp_path, **train) | {"val": {"metrics": {"nme": METRICS["nme"]}}})
+
+    class Moved(Faces):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            sample = super().__getitem__(index)
+            sample["landmarks"][0, 0] = self.place
+            return sample
+
+    def measure(place: float) -> float:
+        faces = Moved()
+        faces.place = place
+        model.validation(DataLoader(faces, 2), 7, None)
+        return model.metric_results["nme"]
+
+    assert measure(-0.5) == measure(SIDE + 0.5) == measure(float("nan"))
+    assert measure(0.0) != measure(float("nan")) != measure(SIDE)
+
+
 @pytest.mark.parametrize(("train", "measured"), [(SR_ONLY[0], "psnr"), (LANDMARKS_ONLY[0], "nme")])
 def test_validation_of_one_head_computes_that_alone(tmp_path: Path, train: dict, measured: str) -> None:
     options = jasrnet_options(tmp_path, **train) | {"val": {"metrics": {measured: METRICS[measured]}}}
