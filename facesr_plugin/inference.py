@@ -26,7 +26,15 @@ from facesr_plugin.pipeline.joint import Found, Restored, check_landmark_head, r
 from facesr_plugin.pipeline.restorer import Restorer
 from facesr_plugin.pipeline.steps import Step, check_steps, find_steps
 from facesr_plugin.registry import METRIC_REGISTRY
-from facesr_plugin.utils.imageio import check_apart, decode_rgb, list_images, png_paths, write_png
+from facesr_plugin.utils.imageio import (
+    by_stem,
+    check_apart,
+    composed_stem,
+    decode_rgb,
+    list_images,
+    png_paths,
+    write_png,
+)
 from facesr_plugin.utils.visualize import (
     Cell,
     attention_figure,
@@ -163,9 +171,9 @@ def plan_jobs(
         ValueError: If there are no images, two share a stem, a ground truth is missing, or ``out`` holds inputs.
     """
     inputs = list(dict.fromkeys(path for source in sources for path in list_images(source)))
-    truths = {} if gt is None else _by_stem(list_images(gt))
+    truths = {} if gt is None else by_stem(list_images(gt))
     check_apart([*inputs, *truths.values()], out)
-    missing = [path.stem for path in inputs if gt is not None and path.stem not in truths]
+    missing = [path.stem for path in inputs if gt is not None and composed_stem(path) not in truths]
     if missing:
         raise ValueError(f"gt must hold a picture for every input, got none for {len(missing)}, first {missing[0]!r}")
     wanted = {
@@ -179,7 +187,7 @@ def plan_jobs(
         name: png_paths(inputs, Path(out) / name) if asked else [None] * len(inputs) for name, asked in wanted.items()
     }
     return [
-        Job(source, output, truths.get(source.stem), drawing, output.is_file() and not overwrite, *figures)
+        Job(source, output, truths.get(composed_stem(source)), drawing, output.is_file() and not overwrite, *figures)
         for source, output, drawing, *figures in zip(inputs, png_paths(inputs, out), *pictures.values(), strict=True)
     ]
 
@@ -232,14 +240,6 @@ def run_jobs(
     finally:
         pool.shutdown(cancel_futures=True)
     return summary
-
-
-def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        if found.setdefault(path.stem, path) is not path:
-            raise ValueError(f"gt must have one picture per stem, got {found[path.stem]} and {path}. Remove one.")
-    return found
 
 
 def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:

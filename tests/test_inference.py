@@ -222,6 +222,22 @@ def test_infer_explains_wrong_usage(
     assert not (faces / "out").exists()
 
 
+def test_plan_jobs_finds_a_ground_truth_whose_name_is_written_in_another_way(tmp_path: Path) -> None:
+    for folder, name in {"lq": "caf\u00e9.png", "gt": "cafe\u0301.jpg"}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    (job,) = inference.plan_jobs([tmp_path / "lq"], tmp_path / "out", gt=tmp_path / "gt")
+    assert job.gt.suffix == ".jpg"
+
+
+def test_plan_jobs_refuses_two_ground_truths_of_one_stem(tmp_path: Path) -> None:
+    for name in ("lq/a.png", "gt/a.png", "gt/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"one image per stem, got '.*a\.jpg' and '.*a\.png'. Remove or rename one."):
+        inference.plan_jobs([tmp_path / "lq"], tmp_path / "out", gt=tmp_path / "gt")
+
+
 def test_infer_refuses_two_inputs_with_one_stem(faces: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
     shutil.copy(faces / "lq" / "face1.png", faces / "lq" / "face1.bmp")
     assert infer(faces / "lq", "--weights", weights, "--out", faces / "out") == 2

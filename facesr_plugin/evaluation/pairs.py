@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from facesr_plugin.utils.files import atomic_write_text
-from facesr_plugin.utils.imageio import list_images
+from facesr_plugin.utils.imageio import by_stem, list_images
 
 GT, LQ = "ground truth", "input"
 _EVERY = "every result"
@@ -90,9 +89,9 @@ def pair_faces(
         FileNotFoundError: If a folder does not exist.
         ValueError: If a folder holds no image or two of one stem, or nothing has its partner.
     """
-    restored = {name: _by_stem(folder) for name, folder in results.items()}
-    truths = None if gt is None else _by_stem(gt)
-    inputs = {} if lq is None else _by_stem(lq)
+    restored = {name: by_stem(list_images(folder)) for name, folder in results.items()}
+    truths = None if gt is None else by_stem(list_images(gt))
+    inputs = {} if lq is None else by_stem(list_images(lq))
     stems = {stem for files in restored.values() for stem in files}
     paired = sorted(stems if truths is None else stems & truths.keys())
     if not paired:
@@ -135,14 +134,3 @@ def write_unpaired(path: str | os.PathLike, unpaired: Sequence[Unpaired]) -> Non
         return
     lines = (f"{printable(str(file))} has no partner: {lacks}\n" for file, lacks in unpaired)
     atomic_write_text(path, "".join(lines))
-
-
-def _by_stem(folder: str | os.PathLike) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in list_images(folder):
-        other = found.setdefault(unicodedata.normalize("NFC", path.stem), path)
-        if other is not path:
-            raise ValueError(
-                f"a folder must have one image per stem, got {str(other)!r} and {str(path)!r}. Remove or rename one."
-            )
-    return found

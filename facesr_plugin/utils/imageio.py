@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -109,6 +110,27 @@ def list_images(source: str | os.PathLike) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"no such file or folder, and no image fits it as a glob: {source}")
     return sorted(found)
+
+
+def composed_stem(path: Path) -> str:
+    """Return a file's stem as composed (NFC) Unicode: programs write one name in two ways."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return files by their ``composed_stem``, to be paired with others of the same stems.
+
+    Raises:
+        ValueError: If two files have one stem.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(composed_stem(path), path)
+        if other is not path:
+            raise ValueError(
+                f"there must be one image per stem, got {str(other)!r} and {str(path)!r}. Remove or rename one."
+            )
+    return found
 
 
 def png_path(folder: str | os.PathLike, name: str) -> Path:
