@@ -48,6 +48,8 @@ class DICGANModel(FaceSRGANModel, DICModel):
         start = train.get("gan_start_iter", 0)
         yield from find_wrong_int("train.d_steps", train.get("d_steps", 1), least=1)
         yield from find_wrong_int("train.gan_start_iter", start, least=0)
+        if (options.get("network_d") or {}).get("feature_only"):
+            yield "network_d.feature_only must be false, got True: features alone are no scores"
         if not start and not path.get("pretrain_network_g") and not path.get("resume_state"):
             yield (
                 "path.pretrain_network_g must name weights of DIC (options/dic.yml), got none: users saw these losses "

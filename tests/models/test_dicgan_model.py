@@ -141,6 +141,13 @@ def test_all_wrong_numbers_are_reported_together(tmp_path: Path) -> None:
     assert [problem.split()[0] for problem in found] == ["train.d_steps", "train.gan_start_iter"]
 
 
+def test_discriminator_without_scores_is_refused_before_the_run(tmp_path: Path) -> None:
+    made = dicgan_options(tmp_path)
+    made["network_d"] = {"type": "UNetFeatureDiscriminator", "feature_only": True}
+    with pytest.raises(ValueError, match="network_d.feature_only must be false, got True: features alone are no"):
+        build_model(made)
+
+
 def test_faces_of_another_size_than_the_discriminators_are_refused(tmp_path: Path) -> None:
     made = dicgan_options(tmp_path)
     made["network_d"]["image_size"] = 128
