@@ -5,10 +5,14 @@ Pixel p of an image is place p / stride of a heatmap, as published: the centres 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from facesr_plugin.models.landmarks import check_landmarks
+from facesr_plugin.models.validation import Result
 from facesr_plugin.ops.heatmap import decode_subpixel, render_gaussian
 
 
@@ -43,6 +47,28 @@ def find_landmarks(heatmaps: Tensor, images: Tensor) -> Tensor:
         ``(N, K, 2)`` float32, (x, y) in pixels of ``images``, pixel centres at integers, to a quarter of the stride.
     """
     return decode_subpixel(heatmaps.float()) * _stride(images, heatmaps)
+
+
+def shows_steps(opt: Mapping[str, Any]) -> bool:
+    """Return whether ``val.steps`` of the options wants results of every step."""
+    return bool((opt.get("val") or {}).get("steps"))
+
+
+def results_of_steps(
+    images: Sequence[Tensor], heatmaps: Sequence[Tensor], *, every: bool, restored: bool = True
+) -> dict[str, Result]:
+    """Return the last step's images with the landmarks that its heatmaps show, by name, see ``FaceSRModel``.
+
+    Args:
+        images: ``(N, 3, stride * H, stride * W)`` of each step.
+        heatmaps: ``(N, K, H, W)`` of each step.
+        every: Add those of all steps, named ``step1`` and so on.
+        restored: See ``Result``.
+    """
+    steps = list(zip(images, heatmaps, strict=True))[0 if every else -1 :]
+    found = [Result(shown, find_landmarks(maps, shown), restored, maps) for shown, maps in steps]
+    named = {f"step{step}": result for step, result in enumerate(found, 1)} if every else {}
+    return {"": found[-1], **named}
 
 
 def _stride(images: Tensor, heatmaps: Tensor) -> float:

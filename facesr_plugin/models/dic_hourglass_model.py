@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from facesr_plugin.models.building import find_wrong_int
-from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
+from facesr_plugin.models.dic_heatmaps import make_targets, results_of_steps, shows_steps
 from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import find_wrong_sigma
@@ -101,9 +101,8 @@ class DICHourglassModel(FaceSRModel):
 
     def current_results(self) -> dict[str, Result]:
         """The faces as they came with the landmarks of the last step; with ``val.steps`` also ``step1`` and so on."""
-        found = [Result(self.lq, find_landmarks(maps, self.lq), restored=False, heatmaps=maps) for maps in self.steps]
-        shown = found if (self.opt.get("val") or {}).get("steps") else []
-        return {"": found[-1], **{f"step{step}": result for step, result in enumerate(shown, 1)}}
+        faces = [self.lq] * len(self.steps)
+        return results_of_steps(faces, self.steps, every=shows_steps(self.opt), restored=False)
 
     def forget_batch(self) -> None:
         """As the base, with what the steps gave."""

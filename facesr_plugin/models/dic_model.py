@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.models.building import find_wrong_int
-from facesr_plugin.models.dic_heatmaps import find_landmarks, make_targets
+from facesr_plugin.models.dic_heatmaps import make_targets, results_of_steps, shows_steps
 from facesr_plugin.models.divergence import check_losses
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import find_missing_landmarks, find_wrong_sigma
@@ -101,7 +101,7 @@ class DICModel(FaceSRModel):
 
     def predict(self, net: nn.Module) -> Tensor:
         """Restore; all steps are kept in ``self.steps`` where losses, landmarks or ``val.steps`` need them."""
-        wanted = net.training or self.landmarks is not None or self._shows_steps
+        wanted = net.training or self.landmarks is not None or shows_steps(self.opt)
         self.steps = net(self.lq, every_step=True) if wanted else None
         return self.steps.sr[-1] if wanted else net(self.lq)
 
@@ -139,17 +139,11 @@ class DICModel(FaceSRModel):
 
     # Validation and test
 
-    @property
-    def _shows_steps(self) -> bool:
-        return bool((self.opt.get("val") or {}).get("steps"))
-
     def current_results(self) -> dict[str, Result]:
         """The last image, with its landmarks if the data set has some; with ``val.steps`` also ``step1`` and so on."""
         if self.steps is None:
             return super().current_results()
-        found = [Result(sr, find_landmarks(maps, sr), heatmaps=maps) for sr, maps in zip(*self.steps, strict=True)]
-        steps = {f"step{step}": result for step, result in enumerate(found, 1)} if self._shows_steps else {}
-        return {"": found[-1], **steps}
+        return results_of_steps(*self.steps, every=shows_steps(self.opt))
 
     def forget_batch(self) -> None:
         """As the base, with what the steps gave."""

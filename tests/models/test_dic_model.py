@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from basicsr.models import build_model
 
 from facesr_plugin.checkpoints import load_weights, read_checkpoint, save_official
+from facesr_plugin.models import dic_heatmaps
 from facesr_plugin.models.dic_model import DICModel
 from facesr_plugin.ops.heatmap import render_gaussian
 from helpers.dic_runs import Loader, batch, dic_options, moved, save_hourglass, states, step
@@ -256,6 +257,16 @@ def test_landmarks_found_are_those_of_the_heatmaps(tmp_path: Path) -> None:
     model.net_g.hourglass.forward = lambda *_: (render_gaussian(points, (16, 16), 1.0), None)
     model.test()
     assert torch.equal(model.current_results()[""].landmarks, 4 * points)
+
+
+def test_landmarks_of_earlier_steps_are_not_looked_for_unless_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    found = dic_heatmaps.find_landmarks
+    monkeypatch.setattr(dic_heatmaps, "find_landmarks", lambda *args: calls.append(1) or found(*args))
+    validated(tmp_path, batch())
+    assert len(calls) == 1
 
 
 # Resume
