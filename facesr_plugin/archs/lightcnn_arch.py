@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr_plugin.archs.arch_util import check_int
+from facesr_plugin.archs.arch_util import check_image, check_int
 from facesr_plugin.registry import ARCH_REGISTRY
 
 NUM_FEAT = 128
@@ -65,8 +65,7 @@ class LightCNNFeature(nn.Module):
         Raises:
             ValueError: If ``image`` has another shape.
         """
-        if image.dim() != 4 or image.shape[1] != 3 or 0 in image.shape[2:]:
-            raise ValueError(f"image must have shape (N, 3, H, W), got {tuple(image.shape)}")
+        check_image("image", image, multiple=1)
         feat = _halve(self.head(image))
         for i, group in enumerate(self.groups):
             feat = group(feat)
