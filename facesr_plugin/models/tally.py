@@ -120,8 +120,11 @@ class Tally:
         for (name, result), batches in self._values.items():
             faces = np.concatenate([batches[number] for number in sorted(batches)]).tolist()
             found[name, result] = sum(faces) / len(faces)  # as BasicSR adds, to the last bit
-        for key, metric in self._sets.items():
-            found[key] = metric.value()
+        for (name, result), metric in self._sets.items():
+            try:
+                found[name, result] = metric.value()
+            except ValueError as error:
+                raise ValueError(f"val.metrics.{name}: {error}") from error
         return {
             f"{name}_{result}" if result else name: Value(value, self._metrics[name].better)
             for (name, result), value in found.items()

@@ -61,6 +61,14 @@ def test_fid_of_two_ranks_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert one.values()["fid"] == Value(pytest.approx(fid_metric.calculate_fid(*sides), rel=1e-9), "lower")
 
 
+def test_metric_of_a_set_that_is_too_small_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fid_metric, "NUM_FEATURES", 768)
+    monkeypatch.setattr(fid_metric, "_load_network", lambda weights: torch.nn.Flatten())
+    made = tally(range(3, 4), {"fid": {"type": "calculate_fid"}})
+    with pytest.raises(ValueError, match=r"val\.metrics\.fid: .* needs 2 images or more, got 1"):
+        made.values()
+
+
 def test_sets_begin_empty_in_each_validation() -> None:
     metrics = build_metrics(SECTIONS, CPU)
     values = []
