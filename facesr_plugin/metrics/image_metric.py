@@ -9,6 +9,8 @@ SSIM: 11x11 Gaussian of sigma 1.5, population moments, K1 0.01, K2 0.03, mean ov
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,17 +205,27 @@ def _similarity(images: np.ndarray, references: np.ndarray, window: int) -> Simi
 
 
 def _similarity_maps(images: np.ndarray, references: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compare ``(..., H, W)`` in [0, 255] with a window of that many pixels, centred on tap ``window // 2``.
+    """Compare ``(..., H, W)`` in [0, 255] where a window of that many pixels fits, centred on tap ``window // 2``."""
+    return similarity_maps(images.astype(np.float64), references.astype(np.float64), partial(_blur, window=window))
 
-    Returns:
-        The whole similarity, and its factor of contrast and structure, where the window fits.
+
+def similarity_maps(
+    x: np.ndarray, y: np.ndarray, blur: Callable[[np.ndarray], np.ndarray], peak: float = PEAK, factor: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the structural similarity under a window, and its factor of contrast and structure, as ``blur`` returns.
+
+    Args:
+        x: Float64, as ``blur`` takes it.
+        y: Same shape.
+        blur: Gives the mean under the window about each pixel.
+        peak: Range of the values; K1 is 0.01, K2 0.03.
+        factor: Of variances and covariance: 1 for those of the population.
     """
-    x, y = images.astype(np.float64), references.astype(np.float64)
-    mean_x, mean_y = _blur(x, window), _blur(y, window)
-    variance_x = _blur(x * x, window) - mean_x * mean_x
-    variance_y = _blur(y * y, window) - mean_y * mean_y
-    covariance = _blur(x * y, window) - mean_x * mean_y
-    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x = factor * (blur(x * x) - mean_x * mean_x)
+    variance_y = factor * (blur(y * y) - mean_y * mean_y)
+    covariance = factor * (blur(x * y) - mean_x * mean_y)
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return luminance * contrast, contrast

@@ -7,19 +7,19 @@ two windows its SSIM had depends on the library of the time, so both are offered
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
-from facesr_plugin.metrics.image_metric import psnr
+from facesr_plugin.metrics.image_metric import SIGMA, psnr, similarity_maps
 from facesr_plugin.registry import METRIC_REGISTRY
 
 BORDER_PX = 8
 OFFSETS = {"standard": 16 / 255, "official": 16.0}
 TAPS = (11, 13)
 _LUMA_WEIGHTS = (65.738, 129.057, 25.064)
-_SIGMA = 1.5
 _CUT_PX = 5  # of the map of similarities, for both windows
 _SAMPLE_FACTOR = 121 / 120
 _SMALLEST_SIDE = 2 * _CUT_PX + 1
@@ -166,17 +166,11 @@ def _lumas(img: np.ndarray, img2: np.ndarray, box: np.ndarray | None, offset: fl
 
 
 def _similarity(x: np.ndarray, y: np.ndarray, taps: int) -> float:
-    """Mean SSIM of two ``(H, W)`` float64 of data range 1: sample covariance, K1 0.01, K2 0.03."""
-    mean_x, mean_y = _blur(x, taps), _blur(y, taps)
-    variance_x = _SAMPLE_FACTOR * (_blur(x * x, taps) - mean_x * mean_x)
-    variance_y = _SAMPLE_FACTOR * (_blur(y * y, taps) - mean_y * mean_y)
-    covariance = _SAMPLE_FACTOR * (_blur(x * y, taps) - mean_x * mean_y)
-    c1, c2 = 0.01**2, 0.03**2
-    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    below = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return float((above / below)[_CUT_PX:-_CUT_PX, _CUT_PX:-_CUT_PX].mean())
+    """Mean SSIM of two ``(H, W)`` float64 of data range 1, with sample covariance."""
+    found, _ = similarity_maps(x, y, partial(_blur, taps=taps), peak=1, factor=_SAMPLE_FACTOR)
+    return float(found[_CUT_PX:-_CUT_PX, _CUT_PX:-_CUT_PX].mean())
 
 
 def _blur(values: np.ndarray, taps: int) -> np.ndarray:
     """Gaussian window; the border is mirrored with the edge pixel repeated."""
-    return cv2.GaussianBlur(values, (taps, taps), _SIGMA, borderType=cv2.BORDER_REFLECT)
+    return cv2.GaussianBlur(values, (taps, taps), SIGMA, borderType=cv2.BORDER_REFLECT)
