@@ -75,7 +75,8 @@ def _check_training(options: dict[str, Any], model: Any) -> Iterator[str]:
 def _find_misshapen(options: dict[str, Any]) -> Iterator[str]:
     """Name what has to be a section and is none; nothing else can be checked then."""
     tops = ("datasets", "path", "network_g", "train", "val", "logger")
-    found = {name: options[name] for name in tops if name in options}
+    networks = (name for name, section in options.items() if str(name).startswith("network_") and section)
+    found = {name: options[name] for name in (*tops, *networks) if name in options}
     found |= {f"datasets.{phase}": section for phase, section in _section(options, "datasets").items()}
     train = _section(options, "train").items()
     found |= {f"train.{key}": section for key, section in train if str(key).endswith("_opt") and section}

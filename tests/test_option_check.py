@@ -113,6 +113,12 @@ def test_loss_may_have_a_name_of_its_own(key: str) -> None:
     check(options)
 
 
+def test_discriminator_that_is_no_section_is_named() -> None:
+    options = load_option_file(shipped_options()["dicgan"]) | {"network_d": "LightCNNDiscriminator"}
+    with pytest.raises(ValueError, match="^network_d must be a section of keys, got 'LightCNNDiscriminator'$"):
+        check(options)
+
+
 def test_problems_of_the_model_are_found_before_the_run(tmp_path: Path) -> None:
     options = load_option_file(shipped_options()["progressive"])
     give_weights(options, tmp_path / "weights.pth")
