@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-_LARGEST_SIZE = 4096
+LARGEST_SIZE = 4096
 FRAMINGS = ("box", "celeba", "ffhq", "loose")  # see pipeline.aligner
 
 
@@ -103,15 +103,15 @@ class SystemCard:
             ValueError: If the system cannot have such faces.
         """
         scale = self.scale if scale is None else scale
-        step = self._gt_multiple(scale) if scale > 0 else 0
-        if not 0 < step <= gt_size <= _LARGEST_SIZE or gt_size % step:
+        step = self.gt_multiple(scale) if scale > 0 else 0
+        if not 0 < step <= gt_size <= LARGEST_SIZE or gt_size % step:
             raise ValueError(
-                f"faces of {self.system} must have a multiple of {step} pixels, at most {_LARGEST_SIZE}, got {gt_size}"
+                f"faces of {self.system} must have a multiple of {step} pixels, at most {LARGEST_SIZE}, got {gt_size}"
             )
         return replace(self, lq_size=gt_size // scale, scale=scale)
 
-    def _gt_multiple(self, scale: int) -> int:
-        """Return what sides of faces are multiples of, for the network's input to have the sides that it takes."""
+    def gt_multiple(self, scale: int) -> int:
+        """Return what sides of faces are multiples of, for the network to take them when ``scale`` reduced them."""
         return scale * self.size_multiple if self.upsampling is None else math.lcm(scale, self.size_multiple)
 
     def in_range(self, rgb_range: float) -> SystemCard:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from facesr_plugin.cards import FRAMINGS
+from facesr_plugin.cards import FRAMINGS, LARGEST_SIZE
 from facesr_plugin.checkpoints.detect import check_weights, format_of, formats_of, from_official, identify, to_official
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.module_file import MODULE_STUBS
@@ -32,7 +32,6 @@ from facesr_plugin.utils.files import atomic_write
 FORMAT_VERSION = 1
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _FACE_FIELDS = ("gt_size", "scale", "framing")
-_MAX_FACE = 4096
 
 
 class Weights(NamedTuple):
@@ -248,8 +247,8 @@ def _faces_of(record: Mapping[str, Any]) -> Mapping[str, int | str]:
                 raise UnsupportedCheckpointError(
                     f"framing of the faces must be one of {', '.join(FRAMINGS)}, got {str(value)[:40]}"
                 )
-        elif type(value) is not int or not 1 <= value <= _MAX_FACE:
-            raise UnsupportedCheckpointError(f"{name} of the faces must be 1 to {_MAX_FACE}, got {str(value)[:40]}")
+        elif type(value) is not int or not 1 <= value <= LARGEST_SIZE:
+            raise UnsupportedCheckpointError(f"{name} of the faces must be 1 to {LARGEST_SIZE}, got {str(value)[:40]}")
     return faces
 
 

@@ -152,7 +152,7 @@ class DICModel(FaceSRModel):
 
 
 def _find_size_problems(options: dict[str, Any], card: SystemCard) -> Iterator[str]:
-    scale, step = options.get("scale", card.scale), card.scale * card.size_multiple
+    scale, step = options.get("scale", card.scale), card.gt_multiple(card.scale)
     if scale != card.scale:
         yield f"scale must be {card.scale}, the only one that {card.arch} has, got {scale!r}"
     for phase, section in (options.get("datasets") or {}).items():

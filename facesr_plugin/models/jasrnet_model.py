@@ -7,7 +7,6 @@ with the best landmarks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -167,7 +166,7 @@ def _find_size_problems(options: dict[str, Any], card: SystemCard) -> Iterator[s
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         yield f"scale must be a whole number, the factor by which faces are reduced, got {scale!r}"
         return
-    step = math.lcm(scale, STRIDE)
+    step = card.gt_multiple(scale)
     for phase, section in (options.get("datasets") or {}).items():
         gt_size = section.get("gt_size") or card.gt_size
         if isinstance(gt_size, int) and gt_size % step:
