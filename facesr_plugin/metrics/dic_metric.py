@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facesr_plugin.metrics.image_metric import WINDOW, psnr, ssim
+from facesr_plugin.metrics.image_metric import WINDOW, check_images, psnr, ssim
 from facesr_plugin.ops.color import luma_rounded
 from facesr_plugin.registry import METRIC_REGISTRY
 
@@ -56,8 +56,7 @@ def calculate_dic_ssim(img: np.ndarray, img2: np.ndarray, form: str = "official"
 
 def _lumas(img: np.ndarray, img2: np.ndarray, smallest: int) -> list[np.ndarray]:
     """Luma of both images without border, float64, sides of ``smallest`` or more."""
-    if img.shape != img2.shape or img.ndim != 3 or img.shape[2] != 3:
-        raise ValueError(f"images must have one shape (H, W, 3), BGR, got {img.shape} and {img2.shape}")
+    check_images(img, img2)
     least = smallest + 2 * BORDER_PX
     if min(img.shape[:2]) < least:
         raise ValueError(f"images must have sides of {least} or more, got {img.shape[1]} x {img.shape[0]}")

@@ -232,20 +232,25 @@ def similarity_maps(
 
 
 def _lumas(img: np.ndarray, img2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _check_images(img, img2)
+    check_images(img, img2)
     return luma_truncated(img[..., ::-1]), luma_truncated(img2[..., ::-1])
 
 
 def _planes(img: np.ndarray, img2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the channels ``(3, H, W)`` of two uint8 images."""
-    _check_images(img, img2)
+    check_images(img, img2)
     for name, image in (("img", img), ("img2", img2)):
         if image.dtype != np.uint8:
             raise TypeError(f"{name} must be uint8, got {image.dtype}")
     return img.transpose(2, 0, 1), img2.transpose(2, 0, 1)
 
 
-def _check_images(img: np.ndarray, img2: np.ndarray) -> None:
+def check_images(img: np.ndarray, img2: np.ndarray) -> None:
+    """Refuse what are not two images ``(H, W, 3)`` of one size.
+
+    Raises:
+        ValueError: If the shapes differ, or are others.
+    """
     _check_same_shape(img, img2)
     if img.ndim != 3 or img.shape[2] != 3:
         raise ValueError(f"images must have shape (H, W, 3), BGR, got {img.shape}")

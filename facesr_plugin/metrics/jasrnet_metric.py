@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facesr_plugin.metrics.image_metric import SIGMA, psnr, similarity_maps
+from facesr_plugin.metrics.image_metric import SIGMA, check_images, psnr, similarity_maps
 from facesr_plugin.registry import METRIC_REGISTRY
 
 BORDER_PX = 8
@@ -157,8 +157,7 @@ def _ssim(img: np.ndarray, img2: np.ndarray, box: np.ndarray | None, form: str, 
 
 def _lumas(img: np.ndarray, img2: np.ndarray, box: np.ndarray | None, offset: float) -> list[np.ndarray]:
     """Luma of both images inside the region, float64."""
-    if img.shape != img2.shape or img.ndim != 3 or img.shape[2] != 3:
-        raise ValueError(f"images must have one shape (H, W, 3), BGR, got {img.shape} and {img2.shape}")
+    check_images(img, img2)
     if img.dtype != np.uint8 or img2.dtype != np.uint8:
         raise TypeError(f"images must be uint8, got {img.dtype} and {img2.dtype}")
     rows, columns = region_of(img.shape[:2], box)

@@ -43,8 +43,10 @@ def test_dic_metrics_refuse_what_they_cannot_measure() -> None:
         calculate_dic_psnr(*pair(16))
     with pytest.raises(ValueError, match="images must have sides of 27 or more, got 26 x 26"):
         calculate_dic_ssim(*pair(26))
-    with pytest.raises(ValueError, match=r"images must have one shape \(H, W, 3\), BGR, got \(40, 40, 3\) and \(30"):
+    with pytest.raises(ValueError, match=r"images must have the same shape, got \(40, 40, 3\) and \(30, 30, 3\)"):
         calculate_dic_psnr(pair(40)[0], pair(30)[1])
+    with pytest.raises(ValueError, match=r"images must have shape \(H, W, 3\), BGR, got \(40, 40\)"):
+        calculate_dic_psnr(*(image[..., 0] for image in pair(40)))
     with pytest.raises(ValueError, match="form must be one of official, plain, got 'inverted'"):
         calculate_dic_ssim(*pair(), form="inverted")
     with pytest.raises(TypeError, match="image must be uint8, got float64"):
