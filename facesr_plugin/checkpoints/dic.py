@@ -15,7 +15,7 @@ from facesr_plugin.checkpoints.dic_hourglass import MMAGIC, SYSTEM, feedback_arg
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, nest
 from facesr_plugin.checkpoints.progressive import width_of
 from facesr_plugin.checkpoints.sparnet import count_blocks
-from facesr_plugin.checkpoints.system_format import Dialect, SystemFormat
+from facesr_plugin.checkpoints.system_format import OFFICIAL, Dialect, SystemFormat
 
 _ACTIVATED = (Rule("conv", "0"), Rule("act", "1"))
 
@@ -38,7 +38,7 @@ class _Names(NamedTuple):
 
 
 _NAMES = {
-    "official": _Names(
+    OFFICIAL: _Names(
         head="conv_in",
         compress="compress_in",
         up="upBlocks",
@@ -100,7 +100,7 @@ def generator_rules(dialect: str) -> tuple[Rule, ...]:
     )
 
 
-GENERATOR_KEYS = KeyMap(generator_rules("official"))
+GENERATOR_KEYS = KeyMap(generator_rules(OFFICIAL))
 
 
 def generator_args(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.keymap import KeyMap, Rule, chain, nest
 from facesr_plugin.checkpoints.progressive import width_of
-from facesr_plugin.checkpoints.system_format import Dialect, SystemFormat
+from facesr_plugin.checkpoints.system_format import OFFICIAL, Dialect, SystemFormat
 
 SYSTEM = "dic"
 MMAGIC = "mmagic"
@@ -68,7 +68,7 @@ class _Names(NamedTuple):
 
 
 _NAMES = {
-    "official": _Names("compress_in", _LEVELS, "hg_conv_out.0", "hg_conv_out.1.conv_block.0", "hg_conv_out.2"),
+    OFFICIAL: _Names("compress_in", _LEVELS, "hg_conv_out.0", "hg_conv_out.1.conv_block.0", "hg_conv_out.2"),
     MMAGIC: _Names("first_conv", _nested_levels(), "last.0", "last.1", "last.3"),
 }
 
@@ -95,7 +95,7 @@ _STACK_LAYERS = (
     Rule("stacks.{i}.feat_back", "hg{i}_conv1", ("i", 6)),
     Rule("stacks.{i}.heatmaps_back", "hg{i}_conv2", ("i", 7)),
 )
-HOURGLASS_KEYS = KeyMap(feedback_rules("official"))
+HOURGLASS_KEYS = KeyMap(feedback_rules(OFFICIAL))
 STACKED_KEYS = KeyMap(
     chain(
         [Rule("head", "pre_conv_block.0"), Rule("head_norm", "pre_conv_block.1")],
