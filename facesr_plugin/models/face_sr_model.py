@@ -8,34 +8,28 @@ iteration, atomic checkpoints that describe themselves, and exact resume.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from facesr_plugin.archs.arch_util import check_int, refine_spectral_norm
 from facesr_plugin.cards import get_card
-from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
+from facesr_plugin.models.checkpoint_files import CheckpointFiles
+from facesr_plugin.models.gradient_steps import GradientSteps
 from facesr_plugin.models.validation import Result, Validation
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.resume import POSITION
-from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
 
-class FaceSRModel(SRModel):
+class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     """Train, validate and test one generator.
 
     Args:
@@ -72,7 +66,6 @@ class FaceSRModel(SRModel):
         self.card = get_card(self.system)
         self.best_metric_results: dict[str, dict] = {}
         self._losses: dict[str, Tensor] = {}
-        self._saved: tuple[int, int] | None = None
         self._memory_format = torch.contiguous_format
         if opt["is_train"]:
             POSITION.reset()
@@ -109,11 +102,7 @@ class FaceSRModel(SRModel):
         """Build the moving average, the criteria and the optimisers."""
         self.net_g.train()
         train_opt = self.opt["train"]
-        self.accumulate = train_opt.get("accumulate", 1)
-        check_int("train.accumulate", self.accumulate, least=1)
-        self.clip_grad_value = train_opt.get("clip_grad_value") or 0
-        if self.clip_grad_value < 0:
-            raise ValueError(f"train.clip_grad_value must be 0 (off) or more, got {self.clip_grad_value}")
+        self.init_steps(train_opt)
         self.ema_decay = train_opt.get("ema_decay") or 0
         if self.ema_decay > 0:
             self._init_ema()
@@ -180,89 +169,10 @@ class FaceSRModel(SRModel):
         self.update_generator()
         return losses
 
-    def generator_gradients(self) -> dict[str, Tensor]:
-        """Compute the generator's gradients; afterwards ``self.output`` is the whole result, without its graph."""
-        outputs = []
-
-        def losses() -> dict[str, Tensor]:
-            self.output = self.predict(self.net_g)
-            outputs.append(self.output.detach())
-            return self.generator_losses()
-
-        self.optimizer_g.zero_grad(set_to_none=True)
-        logged = self.backward(self.net_g, losses, "l_g_", self.batch_fields)
-        self.output = torch.cat(outputs)
-        if self.clip_grad_value > 0:
-            nn.utils.clip_grad_value_(self.net_g.parameters(), self.clip_grad_value)
-        return logged
-
-    def update_generator(self) -> None:
-        """Step the generator, then its moving average."""
-        self.optimizer_g.step()
-        if self.ema_decay > 0:
-            self.model_ema(self.ema_decay)
-
-    def backward(
-        self, net: nn.Module, losses: Callable[[], dict[str, Tensor]], prefix: str, fields: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """Add the gradients of the mean loss over the batch to ``net``, in ``train.accumulate`` parts.
-
-        Args:
-            net: Whose gradients are wanted; ranks exchange them in the last part only.
-            losses: Gives the terms of the part of the batch that is in ``fields`` when it is called.
-            prefix: Of the terms' names in the log.
-            fields: Attributes that hold the batch.
-
-        Returns:
-            The terms' means without graph, by prefixed name.
-
-        Raises:
-            ValueError: If the batch cannot be divided equally.
-        """
-        totals: dict[str, Tensor] = OrderedDict()
-        for part in self._parts(fields):
-            waits = isinstance(net, DistributedDataParallel) and part < self.accumulate
-            with net.no_sync() if waits else nullcontext():
-                terms = losses()
-                (sum(terms.values()) / self.accumulate).backward()
-            for name, value in terms.items():
-                totals[prefix + name] = totals.get(prefix + name, 0) + value.detach() / self.accumulate
-        return totals
-
-    def _parts(self, fields: Sequence[str]) -> Iterator[int]:
-        """Put one part of the batch after the other into ``fields``, then the whole one again; count from 1."""
-        whole = {name: value for name in fields if (value := getattr(self, name)) is not None}
-        size = len(next(iter(whole.values())))
-        if size % self.accumulate:
-            raise ValueError(
-                f"batch_size_per_gpu must be a multiple of train.accumulate ({self.accumulate}), got {size}"
-            )
-        chunks = {name: value.chunk(self.accumulate) for name, value in whole.items()}
-        for part in range(self.accumulate):
-            vars(self).update({name: values[part] for name, values in chunks.items()})
-            yield part + 1
-        vars(self).update(whole)
-
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last iteration, averaged over ranks; the only place that waits for the device."""
         self.log_dict = self.reduce_loss_dict(self._losses)
         return self.log_dict
-
-    @torch.no_grad()
-    def model_ema(self, decay: float = 0.999) -> None:
-        """Move the average: ``ema := decay * ema + (1 - decay) * net_g`` for parameters and floating-point buffers.
-
-        Integer buffers are copied, and the averaged vectors of spectral norm refined once, so that they stay those of
-        the averaged weights. BasicSR's own version leaves buffers out: BatchNorm statistics never move, and with
-        spectral norm the output explodes.
-        """
-        source = self.get_bare_model(self.net_g).state_dict()
-        target = self.net_g_ema.state_dict()
-        floating = [key for key, value in target.items() if value.is_floating_point()]
-        torch._foreach_lerp_([target[key] for key in floating], [source[key] for key in floating], 1 - decay)
-        for key in target.keys() - set(floating):
-            target[key].copy_(source[key])
-        refine_spectral_norm(self.net_g_ema)
 
     # Validation and test
 
@@ -311,88 +221,3 @@ class FaceSRModel(SRModel):
     def is_comparable(self, iteration: int) -> bool:
         """Whether metrics of that iteration of the training can be compared with those of now."""
         return True
-
-    # Files
-
-    @master_only
-    def save_network(
-        self,
-        net: Any,
-        net_label: str,
-        current_iter: int | str,
-        param_key: str | list[str] = "params",
-        **more: dict[str, Any],
-    ) -> None:
-        """Write ``<net_label>_<iteration>.pth`` atomically, with a record of what it holds, and ``more`` in it.
-
-        Raises:
-            OSError: If it cannot be written; earlier checkpoints are unchanged.
-        """
-        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
-        bare = [self.get_bare_model(part) for part in nets]
-        section = "network_" + net_label.removeprefix("net_")
-        content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
-        content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0]) | more
-        if net_label == "net_g":
-            stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt, self.card)}
-            content["facesr"] |= {name: value for name, value in stated.items() if value}
-        name = "latest" if current_iter == -1 else current_iter
-        training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
-
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """Load weights of this package, of BasicSR or of the official release through the safe reader.
-
-        The file may hold several networks, or one that contains this one; a name of ``facesr weights list`` stands for
-        its file. A test calls the generator as its file says.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file does not fit the network.
-        """
-        bare = self.get_bare_model(net)
-        path = resolve_weights(load_path) if load_path in WEIGHTS else load_path
-        weights = load_weights(path, prefer=param_key, arch=type(bare).__name__)
-        get_root_logger().info(f"Loading {type(bare).__name__} from {load_path} ({weights.kind})")
-        try:
-            bare.load_state_dict(weights.state_dict, strict=strict)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{load_path} does not fit the options of {type(bare).__name__}: it holds {weights.arch} "
-                f"{weights.args}. {error}"
-            ) from error
-        if not self.is_train and net is self.net_g:
-            self.call = weights.call
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write ``<iteration>.state`` atomically: BasicSR's content and a ``facesr`` record for an exact resume.
-
-        Raises:
-            OSError: If it cannot be written; earlier states are unchanged.
-        """
-        if current_iter == -1:
-            return
-        run = training_state.pack_run(
-            self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
-        )
-        state = {
-            "epoch": epoch,
-            "iter": current_iter,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [training_state.plain_scheduler_state(scheduler) for scheduler in self.schedulers],
-            "facesr": run,
-        }
-        training_state.save_torch(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
-        self._saved = (epoch, current_iter)
-
-    def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""
-        super().resume_training(resume_state)
-        self._validation.resume(self.opt["path"]["models"])
-        run = resume_state.get("facesr")
-        if run is None:
-            get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")
-            return
-        training_state.restore_position(run, self.opt["world_size"])
-        self.best_metric_results = run["best_metrics"]
-        self.load_system_state(run["system_state"])

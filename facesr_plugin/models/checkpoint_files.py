@@ -1,0 +1,103 @@
+"""What a run writes and reads: networks that describe themselves, and states for an exact resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import nn
+
+from facesr_plugin.checkpoints import load_weights
+from facesr_plugin.models import training_state
+from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
+
+
+class CheckpointFiles:
+    """The part of ``FaceSRModel`` that writes and reads its files."""
+
+    _saved: tuple[int, int] | None = None
+
+    @master_only
+    def save_network(
+        self,
+        net: Any,
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = "params",
+        **more: dict[str, Any],
+    ) -> None:
+        """Write ``<net_label>_<iteration>.pth`` atomically, with a record of what it holds, and ``more`` in it.
+
+        Raises:
+            OSError: If it cannot be written; earlier checkpoints are unchanged.
+        """
+        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
+        bare = [self.get_bare_model(part) for part in nets]
+        section = "network_" + net_label.removeprefix("net_")
+        content = {key: training_state.cpu_state(part) for key, part in zip(keys, bare, strict=True)}
+        content["facesr"] = training_state.network_record(self.system, self.opt[section], bare[0]) | more
+        if net_label == "net_g":
+            stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt, self.card)}
+            content["facesr"] |= {name: value for name, value in stated.items() if value}
+        name = "latest" if current_iter == -1 else current_iter
+        training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Load weights of this package, of BasicSR or of the official release through the safe reader.
+
+        The file may hold several networks, or one that contains this one; a name of ``facesr weights list`` stands for
+        its file. A test calls the generator as its file says.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file does not fit the network.
+        """
+        bare = self.get_bare_model(net)
+        path = resolve_weights(load_path) if load_path in WEIGHTS else load_path
+        weights = load_weights(path, prefer=param_key, arch=type(bare).__name__)
+        get_root_logger().info(f"Loading {type(bare).__name__} from {load_path} ({weights.kind})")
+        try:
+            bare.load_state_dict(weights.state_dict, strict=strict)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{load_path} does not fit the options of {type(bare).__name__}: it holds {weights.arch} "
+                f"{weights.args}. {error}"
+            ) from error
+        if not self.is_train and net is self.net_g:
+            self.call = weights.call
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write ``<iteration>.state`` atomically: BasicSR's content and a ``facesr`` record for an exact resume.
+
+        Raises:
+            OSError: If it cannot be written; earlier states are unchanged.
+        """
+        if current_iter == -1:
+            return
+        run = training_state.pack_run(
+            self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
+        )
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [training_state.plain_scheduler_state(scheduler) for scheduler in self.schedulers],
+            "facesr": run,
+        }
+        training_state.save_torch(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
+        self._saved = (epoch, current_iter)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""
+        super().resume_training(resume_state)
+        self._validation.resume(self.opt["path"]["models"])
+        run = resume_state.get("facesr")
+        if run is None:
+            get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")
+            return
+        training_state.restore_position(run, self.opt["world_size"])
+        self.best_metric_results = run["best_metrics"]
+        self.load_system_state(run["system_state"])
