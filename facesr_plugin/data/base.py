@@ -13,8 +13,11 @@ from torch.utils.data import Dataset, get_worker_info
 
 from facesr_plugin.data.annotations import Landmarks, read_landmarks
 from facesr_plugin.data.keys import key_of, read_name_list, select_keys
-from facesr_plugin.data.sources import ImageSource, open_source
+from facesr_plugin.data.sources import BrokenImageError, ImageSource, open_source
 from facesr_plugin.ops.landmark import flip_permutation
+from facesr_plugin.utils.resume import SampleIndex
+
+_NAMED = 3  # broken images that one sample or message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,9 @@ class FaceOptions:
         meta_info_file: List of the image names to use (one a line, such as train.txt); all by default.
         gt_size: Side of the faces in pixels, the card's by default.
         manual_seed: Of the random draws.
+        on_broken: ``raise``: an image that cannot be read ends the run; ``skip``: the next readable one takes its
+            place (phase ``train`` only).
+        worker_timeout: Seconds that the loader waits for a worker before the run ends; 0 waits for ever.
         num_worker_per_gpu: For BasicSR's loader, as all that follow.
         batch_size_per_gpu: See BasicSR.
         use_shuffle: See BasicSR.
@@ -50,6 +56,8 @@ class FaceOptions:
     meta_info_file: str | None = None
     gt_size: int | None = None
     manual_seed: int = 0
+    on_broken: Literal["raise", "skip"] = "raise"
+    worker_timeout: float = 1800
     num_worker_per_gpu: int = 0
     batch_size_per_gpu: int = 1
     use_shuffle: bool = True
@@ -64,10 +72,20 @@ class FaceOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+        if self.on_broken == "skip" and self.phase != "train":
+            raise ValueError(
+                f"on_broken must be raise in the phase {self.phase}, got skip: metrics of other faces cannot be "
+                "compared. Remove it there."
+            )
+        if not self.worker_timeout >= 0:
+            raise ValueError(f"worker_timeout must be 0 (wait for ever) or more seconds, got {self.worker_timeout}")
 
 
 class FaceDataset(Dataset):
-    """Ground-truth faces by key; a system's data set derives from it.
+    """Ground-truth faces by key; a system's data set derives from it and defines ``sample``.
+
+    With ``on_broken: skip`` a sample also has ``"skipped"``, int, how many broken images it passed over, and
+    ``"broken"``, str, what the first of them lack, one a line.
 
     Args:
         opt: Section of the option file as BasicSR gives it.
@@ -86,10 +104,52 @@ class FaceDataset(Dataset):
         self.gt_source = open_source(options.dataroot_gt, options.io_backend)
         self.keys = _select(self.gt_source, options.meta_info_file)
         self._seed = options.manual_seed
+        self._where = f"data set {options.name!r} (phase {options.phase})"
+        self._skips = options.on_broken == "skip"
         self._limited = False
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sample.
+
+        Args:
+            index: Plain, or a ``SampleIndex`` whose epoch and position decide the random draws.
+
+        Raises:
+            BrokenImageError: If its image is missing, unreadable or damaged, or with ``on_broken: skip`` every one.
+            OSError: If the images are out of reach.
+            ValueError: If an image has the wrong size.
+        """
+        self.limit_threads()
+        if self._skips:
+            return self._first_readable(index)
+        try:
+            return self.sample(index)
+        except BrokenImageError as error:
+            raise BrokenImageError(
+                f"{self._where}: {error} In training, on_broken: skip goes on without it."
+            ) from error
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """Return the sample of ``index``; arguments and errors as ``__getitem__``."""
+        raise NotImplementedError
+
+    def _first_readable(self, index: int) -> dict[str, Any]:
+        """Return the sample of the first readable image from ``index`` on, with the random draws of ``index``."""
+        _, epoch, position = self.seed_of(index)
+        broken: list[str] = []
+        for row in range(int(index), int(index) + len(self)):
+            try:
+                sample = self.sample(SampleIndex.make(row % len(self), epoch, position))
+            except BrokenImageError as error:
+                broken.append(str(error))
+                continue
+            return {**sample, "skipped": len(broken), "broken": "\n".join(broken[:_NAMED])}
+        raise BrokenImageError(
+            f"{self._where} must have an image that can be read, got none of {len(self)}: {' '.join(broken[:_NAMED])}"
+        )
 
     def seed_of(self, index: int) -> tuple[int, int, int]:
         """Return (``manual_seed``, epoch, position): what the random draws of a training sample depend on.

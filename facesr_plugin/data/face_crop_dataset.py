@@ -138,16 +138,12 @@ class FaceCropDataset(FaceDataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a sample.
-
-        Args:
-            index: Plain, or a ``SampleIndex`` whose epoch and position decide the random draws.
+    def sample(self, index: int) -> dict[str, Any]:
+        """Return the sample of ``index``; arguments and errors as ``__getitem__``.
 
         Raises:
-            ValueError: If an image is damaged, or a face lies beside it.
+            ValueError: Also if a face lies beside its image.
         """
-        self.limit_threads()
         face = self.faces[index]
         photo = self.gt_source.read(face.key)
         try:

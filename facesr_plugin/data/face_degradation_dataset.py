@@ -98,16 +98,8 @@ class FaceDegradationDataset(FaceDataset):
             if key in shapes:
                 self._check_size(key, shapes[key])
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a sample.
-
-        Args:
-            index: Plain, or a ``SampleIndex`` whose epoch and position decide the random draws.
-
-        Raises:
-            ValueError: If an image is damaged or has the wrong size.
-        """
-        self.limit_threads()
+    def sample(self, index: int) -> dict[str, Any]:
+        """Return the sample of ``index``; arguments and errors as ``__getitem__``."""
         key = self.keys[index]
         seed = self._seed_of_sample(key, index)
         draw = draw_sample(seed, self.options.grey_prob, self._degradations)

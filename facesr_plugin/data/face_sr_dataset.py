@@ -123,16 +123,8 @@ class FaceSRDataset(FaceDataset):
         if path is not None:
             self._points = self.read_points(path, mirrored=self.options.use_hflip, released=self._released_flip)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a sample.
-
-        Args:
-            index: Plain, or a ``SampleIndex`` whose epoch and position decide the random draws.
-
-        Raises:
-            ValueError: If an image is damaged or has the wrong size.
-        """
-        self.limit_threads()
+    def sample(self, index: int) -> dict[str, Any]:
+        """Return the sample of ``index``; arguments and errors as ``__getitem__``."""
         key = self.keys[index]
         draw = self._draw(index)
         gt, lq, points = self._augment(self._cut(self._read(key), draw), draw)

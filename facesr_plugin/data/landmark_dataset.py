@@ -66,16 +66,8 @@ class LandmarkDataset(FaceDataset):
         path = _landmark_file(self.options)
         self._points = None if path is None else self.read_points(path, mirrored=self.options.use_hflip)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a sample.
-
-        Args:
-            index: Plain, or a ``SampleIndex`` whose epoch and position decide whether it is mirrored.
-
-        Raises:
-            ValueError: If an image is damaged or not square.
-        """
-        self.limit_threads()
+    def sample(self, index: int) -> dict[str, Any]:
+        """Return the sample of ``index``; arguments and errors as ``__getitem__``."""
         key = self.keys[index]
         image = self.gt_source.read(key)
         height, width = image.shape[:2]

@@ -229,6 +229,7 @@ class LmdbReader:
                 f"{self.path} has no data.mdb. Copy it again, or make it with facesr prepare faces."
             )
         stored = check_whole(self.path, self._environment())
+        self._num_bytes = _num_bytes(self._environment())
         if stored < len(self.entries):
             raise ValueError(
                 f"{self.path / META_FILE} lists {len(self.entries)} images, the data has {stored}. "
@@ -244,8 +245,11 @@ class LmdbReader:
         """Return the file content stored under ``key``.
 
         Raises:
+            FileNotFoundError: If the data file is gone since it was opened.
             KeyError: If there is no such key.
+            ValueError: If the data file was cut off since it was opened.
         """
+        _check_size(self.path / "data.mdb", self._num_bytes)
         with self._environment().begin() as transaction:
             value = transaction.get(key.encode("utf-8"))
         if value is None:
@@ -298,14 +302,24 @@ def check_whole(path: Path, environment: lmdb.Environment) -> int:
         The number of keys.
 
     Raises:
+        FileNotFoundError: If there is none any more.
         ValueError: If the file is shorter.
     """
-    data = path / "data.mdb"
-    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    size = data.stat().st_size
+    _check_size(path / "data.mdb", _num_bytes(environment))
+    return environment.stat()["entries"]
+
+
+def _num_bytes(environment: lmdb.Environment) -> int:
+    return (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+
+
+def _check_size(data: Path, needed: int) -> None:
+    try:
+        size = data.stat().st_size
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{data} is gone. {_REMEDY}") from error
     if size < needed:
         raise ValueError(f"{data} is cut off: it has {size} of {needed} bytes. {_REMEDY}")
-    return environment.stat()["entries"]
 
 
 def remove_lmdb(path: Path) -> None:

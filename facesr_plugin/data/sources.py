@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+import lmdb
 import numpy as np
 
 from facesr_plugin.data.keys import key_of
-from facesr_plugin.data.lmdb_store import LmdbReader
+from facesr_plugin.data.lmdb_store import META_FILE, LmdbReader
 from facesr_plugin.utils.imageio import EXTENSIONS, decode_rgb
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class BrokenImageError(ValueError):
+    """One image of a data set that is missing, unreadable or damaged; the others may be whole."""
 
 
 class ImageSource(Protocol):
@@ -20,7 +28,13 @@ class ImageSource(Protocol):
     keys: list[str]
 
     def read(self, key: str) -> np.ndarray:
-        """Return an image, ``(H, W, 3)`` uint8 RGB; ValueError if it is damaged."""
+        """Return an image, ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            BrokenImageError: If this one is missing, unreadable or damaged.
+            OSError: If all of them are out of reach.
+            ValueError: If the LMDB is cut off.
+        """
 
     def path(self, key: str) -> str:
         """Return what stands for the image in a sample: the key in an LMDB, or the file."""
@@ -40,9 +54,15 @@ class LmdbSource:
         """Return an image, ``(H, W, 3)`` uint8 RGB."""
         name = f"{self._reader.path}: image {key!r}"
         try:
-            return decode_rgb(self._reader.get(key), name)
+            data = self._reader.get(key)
+        except KeyError as error:
+            raise BrokenImageError(f"{name} is missing, though {META_FILE} lists it. {_REMEDY}") from error
+        except lmdb.Error as error:
+            raise BrokenImageError(f"{name} cannot be read: {error}. {_REMEDY}") from error
+        try:
+            return decode_rgb(data, name)
         except ValueError as error:
-            raise ValueError(f"{error} Make the LMDB again with facesr prepare faces --overwrite.") from error
+            raise BrokenImageError(f"{error} {_REMEDY}") from error
 
     def path(self, key: str) -> str:
         """Return the key."""
@@ -51,6 +71,9 @@ class LmdbSource:
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Return ``(height, width)`` of every image."""
         return {entry.key: entry.shape[:2] for entry in self._reader.entries}
+
+
+_REMEDY = "Make the LMDB again with facesr prepare faces --overwrite."
 
 
 class FolderSource:
@@ -65,12 +88,26 @@ class FolderSource:
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"folder {root} does not exist. Name a folder of images or an LMDB.")
+        self._root = root
         self._files = {key: root / name for key, name in unique_keys(list_image_files(root)).items()}
         self.keys = list(self._files)
 
     def read(self, key: str) -> np.ndarray:
         """Return an image, ``(H, W, 3)`` uint8 RGB."""
-        return decode_rgb(self._files[key].read_bytes(), str(self._files[key]))
+        file = self._files[key]
+        try:
+            return decode_rgb(file.read_bytes(), str(file))
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                raise
+            if not self._root.is_dir():
+                raise FileNotFoundError(
+                    f"folder {self._root} is gone. Put it back, or mount its disk again."
+                ) from error
+            reason = error.strerror or error
+            raise BrokenImageError(f"{file} cannot be read: {reason}. Put it back, or leave it out.") from error
+        except ValueError as error:
+            raise BrokenImageError(str(error)) from error
 
     def path(self, key: str) -> str:
         """Return the file."""
