@@ -9,7 +9,16 @@ from __future__ import annotations
 import logging
 
 from _facesr_autoload import compat_enabled
-from facesr_plugin.compat import jpg_quality, launch, lmdb_reopen, lmdb_writer, loader, resume, torchvision_alias
+from facesr_plugin.compat import (
+    jpg_quality,
+    launch,
+    lmdb_reopen,
+    lmdb_writer,
+    loader,
+    resume,
+    run_lock,
+    torchvision_alias,
+)
 from facesr_plugin.compat.patch import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -23,6 +32,7 @@ PATCHES: tuple[Patch, ...] = (
     lmdb_reopen.LMDB_REOPEN,
     lmdb_writer.LMDB_WRITER,
     jpg_quality.JPG_QUALITY,
+    run_lock.RUN_LOCK,
 )
 
 logger = logging.getLogger("basicsr.facesr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,3 +43,26 @@ def names_in(function: Callable) -> tuple[str, ...]:
     """Global and attribute names that a Python function uses; empty for anything else."""
     code = getattr(function, "__code__", None)
     return code.co_names if code else ()
+
+
+def at_end_of_runs(finish: Callable[[], None]) -> None:
+    """Have something done whenever a training or test of BasicSR has ended, however.
+
+    It reaches the modules ``basicsr.train`` and ``basicsr.test``; a script among them ends with its process.
+    """
+    import basicsr.test
+    import basicsr.train
+
+    for pipeline in (basicsr.train.train_pipeline, basicsr.test.test_pipeline):
+        rebind(pipeline, _with_end(pipeline, finish))
+
+
+def _with_end(pipeline: Callable[..., None], finish: Callable[[], None]) -> Callable[..., None]:
+    @functools.wraps(pipeline)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            pipeline(*args, **kwargs)
+        finally:
+            finish()
+
+    return run
