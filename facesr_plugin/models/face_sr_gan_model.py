@@ -99,7 +99,7 @@ class FaceSRGANModel(FaceSRModel, ABC):
         """One step of the discriminator on ``self.gt`` and ``self.output``; returns what is logged."""
         self.optimizer_d.zero_grad(set_to_none=True)
         losses = self.backward(self.net_d, self.discriminator_losses, "l_d_", ("gt", "output"))
-        self.optimizer_d.step()
+        self.step(self.optimizer_d, self.net_d)
         return losses
 
     @contextmanager

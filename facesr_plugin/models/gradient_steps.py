@@ -42,15 +42,19 @@ class GradientSteps:
         self.optimizer_g.zero_grad(set_to_none=True)
         logged = self.backward(self.net_g, losses, "l_g_", self.batch_fields)
         self.output = torch.cat(outputs)
-        if self.clip_grad_value > 0:
-            nn.utils.clip_grad_value_(self.net_g.parameters(), self.clip_grad_value)
         return logged
 
     def update_generator(self) -> None:
         """Step the generator, then its moving average."""
-        self.optimizer_g.step()
+        self.step(self.optimizer_g, self.net_g)
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
+
+    def step(self, optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
+        """Step with the gradients that ``backward`` left in ``net``; the generator's are cut first, if asked for."""
+        if net is self.net_g and self.clip_grad_value > 0:
+            nn.utils.clip_grad_value_(net.parameters(), self.clip_grad_value)
+        optimizer.step()
 
     def backward(
         self, net: nn.Module, losses: Callable[[], dict[str, Tensor]], prefix: str, fields: Sequence[str]

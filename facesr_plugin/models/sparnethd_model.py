@@ -58,4 +58,4 @@ class SPARNetHDModel(FaceSRGANModel):
         """Move the average with the generator of before its step, as the released program does; then step."""
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
-        self.optimizer_g.step()
+        self.step(self.optimizer_g, self.net_g)
