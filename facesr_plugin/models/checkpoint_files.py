@@ -68,6 +68,11 @@ class CheckpointFiles:
         if not self.is_train and net is self.net_g:
             self.call = weights.call
 
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write the networks and the state, which counts the broken images of all ranks."""
+        self._skipped_images.gather()
+        super().save(epoch, current_iter)
+
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write ``<iteration>.state`` atomically: BasicSR's content and a ``facesr`` record for an exact resume.
@@ -80,6 +85,7 @@ class CheckpointFiles:
         run = training_state.pack_run(
             self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
         )
+        run["skipped_images"] = self._skipped_images.state()
         state = {
             "epoch": epoch,
             "iter": current_iter,
@@ -100,4 +106,6 @@ class CheckpointFiles:
             return
         training_state.restore_position(run, self.opt["world_size"])
         self.best_metric_results = run["best_metrics"]
+        if "skipped_images" in run:  # states of older versions have none
+            self._skipped_images.load_state(run["skipped_images"])
         self.load_system_state(run["system_state"])

@@ -64,6 +64,7 @@ class DICHourglassModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
+        self._skipped_images.take(data)
         lq = data["lq"].to(self.device, non_blocking=True)
         self.lq = normalise(lq, self.card).contiguous(memory_format=self._memory_format)
         self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None

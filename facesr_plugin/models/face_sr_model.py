@@ -24,9 +24,12 @@ from facesr_plugin.models import training_state
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
 from facesr_plugin.models.checkpoint_files import CheckpointFiles
 from facesr_plugin.models.gradient_steps import GradientSteps
+from facesr_plugin.models.skipped_images import SkippedImages
+from facesr_plugin.models.speed import compile_networks, find_speed_problems, set_tf32, uncompiled
 from facesr_plugin.models.validation import Result, Validation
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.resume import POSITION
+from facesr_plugin.utils.run_report import CURRENT_RUN
 
 
 class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
@@ -38,8 +41,10 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
             the batch, one after the other: less memory; the same gradients but for BatchNorm and spectral norm, whose
             statistics and vectors move once in each part; default 1), ``clip_grad_value`` (cut the generator's
             gradients to that magnitude; default 0: leave them), ``channels_last`` (memory order of the convolutions:
-            1.4 times faster on a CPU, results differ by rounding; default false) and one ``<name>_opt`` section per
-            loss. ``val``: see ``Validation``.
+            1.4 times faster on a CPU, results differ by rounding; default false), ``compile`` (arguments of
+            torch.compile, or true, for the networks that learn; default false), ``tf32`` (let a GPU round factors to
+            10 bits; default false, in the whole process) and one ``<name>_opt`` section per loss. ``val``: see
+            ``Validation``.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
@@ -51,8 +56,8 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
 
     system: ClassVar[str] = ""
     train_keys: ClassVar[frozenset[str]] = frozenset(
-        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "optim_g",
-         "scheduler"}
+        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "compile",
+         "tf32", "optim_g", "scheduler"}
     )  # fmt: skip
     own_losses: ClassVar[frozenset[str]] = frozenset()  # whose names decide what they compare
     val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
@@ -69,10 +74,17 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
         self._memory_format = torch.contiguous_format
         if opt["is_train"]:
             POSITION.reset()
+            CURRENT_RUN.start(self)
             check_train(opt["train"], self.train_keys, self.own_losses)
+            for problem in find_speed_problems(opt):
+                raise ValueError(problem)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
+        set_tf32((opt.get("train") or {}).get("tf32") or False)
         super().__init__(opt)
+        self._skipped_images = SkippedImages(opt, self.device)
         self._validation = Validation(opt, self.get_bare_model(self.net_g), self.device)
+        self._compile = (opt.get("train") or {}).get("compile")
+        compile_networks(map(self.get_bare_model, self.networks_to_compile()), self._compile)
 
     # What a system says
 
@@ -83,6 +95,10 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     def generator_losses(self) -> dict[str, Tensor]:
         """Weighted scalar terms by name; the base sums, steps and logs them as ``l_g_<name>``."""
         return {name: criterion(self.output, self.gt) for name, criterion in self.criteria.items()}
+
+    def networks_to_compile(self) -> list[nn.Module]:
+        """Those that ``train.compile`` is for."""
+        return [self.net_g]
 
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
@@ -142,6 +158,7 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
         ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` are kept if the batch has them, else None. A batch with
         ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
         """
+        self._skipped_images.take(data)
         names = [name for name in ("lq", "gt", "landmarks") if name in data]
         batch = {name: data[name].to(self.device, non_blocking=True) for name in names}
         gt, self.landmarks = batch.get("gt"), batch.get("landmarks")
@@ -172,7 +189,13 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last iteration, averaged over ranks; the only place that waits for the device."""
         self.log_dict = self.reduce_loss_dict(self._losses)
+        self._skipped_images.gather()
         return self.log_dict
+
+    @property
+    def skipped_images(self) -> int:
+        """Broken images that the data set replaced, on all ranks, up to the last log or save."""
+        return self._skipped_images.total
 
     # Validation and test
 
@@ -208,7 +231,8 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Measure a data set; see ``Validation``."""
-        self._validation.run(self, dataloader, current_iter, tb_logger, save_img)
+        with uncompiled(self._compile):
+            self._validation.run(self, dataloader, current_iter, tb_logger, save_img)
 
     dist_validation = nondist_validation
 

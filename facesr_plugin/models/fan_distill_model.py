@@ -64,6 +64,7 @@ class FANDistillModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
+        self._skipped_images.take(data)
         self.lq = data["lq"].to(self.device, non_blocking=True).contiguous(memory_format=self._memory_format)
         self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None
 
