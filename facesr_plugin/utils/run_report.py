@@ -40,6 +40,7 @@ class RunReport:
         self._tb_logger = None if "debug" in opt["name"] else tb_logger
         self._total = int(opt["train"]["total_iter"])
         self._clock = RunClock()
+        self._stop: SystemExit | None = None
         self._watch(model)
         self._terminal = contextlib.ExitStack()
         if self.leads:
@@ -70,7 +71,9 @@ class RunReport:
             error: What ended the run before its last iteration, if it is known.
         """
         self._terminal.close()
-        clock, reason = self._clock, "" if error is None else f"{type(error).__name__} {error}".strip()
+        clock, reason = self._clock, str(self._stop or "")
+        if error is not None and error is not self._stop:
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         ending = Ending(self._start + clock.iterations, self._total, clock.elapsed, reason)
         folder = getattr(self._tb_logger, "log_dir", None)
         logging.getLogger(_LOG).info(summarise(self._opt, self._model, ending, folder))
@@ -81,7 +84,11 @@ class RunReport:
 
         def update_learning_rate(*args: Any, **kwargs: Any) -> None:
             clock.begin()
-            advance(*args, **kwargs)
+            try:
+                advance(*args, **kwargs)
+            except SystemExit as stop:  # no traceback will tell of it
+                self._stop = stop
+                raise
 
         def optimize_parameters(*args: Any, **kwargs: Any) -> None:
             optimise(*args, **kwargs)
