@@ -198,6 +198,12 @@ class JASRNet(nn.Module):
         sr = self._restore(feat, first)
         return sr if heads == "sr" else JASROutput(sr, self._heatmaps(feat))
 
+    def idle_parts(self, heads: str) -> list[nn.Module]:
+        """Return the parts that a forward with ``heads`` leaves out."""
+        of_images = [self.skip, self.sr_body, self.sr_up, self.sr_tail]
+        of_landmarks = [self.landmark_body, self.stages]
+        return {"sr": of_landmarks, "landmarks": of_images, "both": []}[heads]
+
     def _encode(self, first: Tensor) -> Tensor:
         """Return the shared features at an eighth of the size, levels fused by strided convolutions."""
         level1 = self._run(self.encoder1, first)

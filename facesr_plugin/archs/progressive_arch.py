@@ -44,6 +44,19 @@ def is_fading(step: int, alpha: float) -> bool:
     return step > 1 and 0 <= alpha < 1
 
 
+def idle_layers(stages: nn.ModuleList, of_rgb: nn.ModuleList, step: int, alpha: float) -> list[nn.Module]:
+    """Return the layers of a progressive network that do not run.
+
+    Args:
+        stages: By step; all up to the current one run.
+        of_rgb: Layers to or from RGB by step; the current one's runs, and when a step fades in, that of the one before.
+        step: 1, 2 or 3.
+        alpha: Share of the newest stage.
+    """
+    oldest = step - 2 if is_fading(step, alpha) else step - 1
+    return [*stages[step:], *(layer for i, layer in enumerate(of_rgb) if not oldest <= i < step)]
+
+
 class ResidualBlock(nn.Module):
     """Two equalised convolutions, each with batch norm and ReLU, added to the input without an activation after."""
 
@@ -121,3 +134,7 @@ class ProgressiveFSRNet(nn.Module):
             return newest
         before = F.interpolate(self.to_rgb[step - 2](feat), scale_factor=2, mode="nearest")
         return (1 - alpha) * before + alpha * newest
+
+    def idle_parts(self, step: int = NUM_STEPS, alpha: float = 1.0) -> list[nn.Module]:
+        """Return the parts that a forward with these arguments leaves out."""
+        return idle_layers(self.stages, self.to_rgb, step, alpha)

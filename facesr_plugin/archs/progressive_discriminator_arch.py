@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import EqualConv2d, conv_leaky_relu
-from facesr_plugin.archs.progressive_arch import NUM_STEPS, check_step, check_width, is_fading
+from facesr_plugin.archs.progressive_arch import NUM_STEPS, check_step, check_width, idle_layers, is_fading
 from facesr_plugin.registry import ARCH_REGISTRY
 
 
@@ -77,6 +77,10 @@ class ProgressiveFSRDiscriminator(nn.Module):
         sigma = batch_deviation(x, groups).to(feat.dtype).view(-1, 1, 1, 1).expand(-1, 1, *feat.shape[2:])
         feat = self.mix(torch.cat([feat, sigma], dim=1)).mean(dim=(2, 3))
         return self.linear2(self.linear1(feat)).squeeze(1)
+
+    def idle_parts(self, step: int = NUM_STEPS, alpha: float = 1.0) -> list[nn.Module]:
+        """Return the parts that a forward with these arguments leaves out."""
+        return idle_layers(self.stages, self.from_rgb, step, alpha)
 
 
 def batch_deviation(x: Tensor, groups: int = 1) -> Tensor:

@@ -54,7 +54,6 @@ class DICModel(FaceSRModel):
         if opt["is_train"]:
             for problem in self.find_problems(opt):
                 raise ValueError(problem)
-            opt = {**opt, "find_unused_parameters": True}  # of the hourglass while it is frozen
         super().__init__(opt)
 
     @classmethod
@@ -91,13 +90,15 @@ class DICModel(FaceSRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration; the hourglass learns in those after ``hourglass_freeze_iter``."""
         freeze = self.opt["train"]["hourglass_freeze_iter"]
-        self._let_hourglass_learn(0 <= freeze < current_iter)
+        self._released = 0 <= freeze < current_iter
         super().optimize_parameters(current_iter)
 
-    def _let_hourglass_learn(self, learns: bool) -> None:
-        hourglass = self._hourglass
-        if next(hourglass.parameters()).requires_grad != learns:
-            hourglass.requires_grad_(learns)
+    def idle_parts(self) -> Sequence[nn.Module]:
+        """The hourglass until it is released or if no gradient reaches it; without later steps also their block."""
+        net = self.get_bare_model(self.net_g)
+        steps = net.num_steps > 1
+        reached = self.align is not None or (steps and not net.detach_attention)
+        return [*([] if self._released and reached else [net.hourglass]), *([] if steps else [net.block])]
 
     def predict(self, net: nn.Module) -> Tensor:
         """Restore; all steps are kept in ``self.steps`` where losses, landmarks or ``val.steps`` need them."""

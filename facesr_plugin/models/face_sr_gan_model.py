@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from basicsr.archs import build_network
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from facesr_plugin.models.face_sr_model import FaceSRModel
 
@@ -61,6 +62,11 @@ class FaceSRGANModel(FaceSRModel, ABC):
             return {}
         return {"penalty": self.gan.gradient_penalty(critic, self.gt, self.output)}
 
+    def networks_to_compile(self) -> list[nn.Module]:
+        """Both; without the discriminator if its gradient is penalised: compiled code has no second derivatives."""
+        compiles_both = self.is_train and not hasattr(self.gan, "gradient_penalty")
+        return [*super().networks_to_compile(), *([self.net_d] if compiles_both else [])]
+
     # Set-up
 
     def init_training_settings(self) -> None:
@@ -90,7 +96,7 @@ class FaceSRGANModel(FaceSRModel, ABC):
 
     def train_on_batch(self) -> dict[str, Tensor]:
         """One step of the generator, then one of the discriminator."""
-        with self._frozen_discriminator():
+        with self._standing_discriminator():
             losses = self.generator_gradients()
         self.update_generator()
         return losses | self.train_discriminator()
@@ -103,12 +109,18 @@ class FaceSRGANModel(FaceSRModel, ABC):
         return losses
 
     @contextmanager
-    def _frozen_discriminator(self) -> Iterator[None]:
+    def _standing_discriminator(self) -> Iterator[None]:
+        """Keep gradients away from the discriminator, and its forwards from what the ranks exchange."""
+        connected, learning = self.net_d, [p for p in self.net_d.parameters() if p.requires_grad]
+        if isinstance(connected, DistributedDataParallel):
+            self.net_d = connected.module
         self.net_d.requires_grad_(False)
         try:
             yield
         finally:
-            self.net_d.requires_grad_(True)
+            for parameter in learning:
+                parameter.requires_grad_(True)
+            self.net_d = connected
 
     # Files
 

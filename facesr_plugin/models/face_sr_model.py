@@ -8,7 +8,7 @@ iteration, atomic checkpoints that describe themselves, and exact resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 import torch
 from basicsr.models.sr_model import SRModel
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from facesr_plugin.cards import get_card
 from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
 from facesr_plugin.models.checkpoint_files import CheckpointFiles
+from facesr_plugin.models.distributed import DistributedNetworks, find_sync_problems
 from facesr_plugin.models.gradient_steps import GradientSteps
 from facesr_plugin.models.skipped_images import SkippedImages
 from facesr_plugin.models.speed import compile_networks, find_speed_problems, set_tf32, uncompiled
@@ -32,7 +32,7 @@ from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.run_report import CURRENT_RUN
 
 
-class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
+class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
     """Train, validate and test one generator.
 
     Args:
@@ -43,8 +43,8 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
             gradients to that magnitude; default 0: leave them), ``channels_last`` (memory order of the convolutions:
             1.4 times faster on a CPU, results differ by rounding; default false), ``compile`` (arguments of
             torch.compile, or true, for the networks that learn; default false), ``tf32`` (let a GPU round factors to
-            10 bits; default false, in the whole process) and one ``<name>_opt`` section per loss. ``val``: see
-            ``Validation``.
+            10 bits; default false, in the whole process), ``sync_bn`` (BatchNorm over the batches of all ranks, on
+            GPUs; default false) and one ``<name>_opt`` section per loss. ``val``: see ``Validation``.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
@@ -57,7 +57,7 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     system: ClassVar[str] = ""
     train_keys: ClassVar[frozenset[str]] = frozenset(
         {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "compile",
-         "tf32", "optim_g", "scheduler"}
+         "tf32", "sync_bn", "optim_g", "scheduler"}
     )  # fmt: skip
     own_losses: ClassVar[frozenset[str]] = frozenset()  # whose names decide what they compare
     val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
@@ -76,6 +76,8 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
             POSITION.reset()
             CURRENT_RUN.start(self)
             check_train(opt["train"], self.train_keys, self.own_losses)
+            for problem in find_sync_problems(opt):
+                raise ValueError(problem)
             for problem in find_speed_problems(opt):
                 raise ValueError(problem)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
@@ -99,6 +101,10 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     def networks_to_compile(self) -> list[nn.Module]:
         """Those that ``train.compile`` is for."""
         return [self.net_g]
+
+    def idle_parts(self) -> Sequence[nn.Module]:
+        """Parts of the networks that the coming iteration does not train: no rank waits for their gradients."""
+        return ()
 
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
@@ -141,15 +147,6 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
         return build_optimizer(optim_type, params, lr, **settings)
 
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network to the run's device and wrap it; distributed runs work on the CPU as well."""
-        net = net.to(self.device, memory_format=self._memory_format)
-        if self.opt["dist"]:
-            devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
-            unused = self.opt.get("find_unused_parameters", False)
-            return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
-        return DataParallel(net) if self.opt["num_gpu"] > 1 else net
-
     # One iteration
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -177,6 +174,7 @@ class FaceSRModel(GradientSteps, CheckpointFiles, SRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration on the batch of ``feed_data``."""
         training_state.seed_iteration(self.opt["manual_seed"], self.opt["rank"], current_iter)
+        self.let_rest(self.idle_parts())
         self._losses = self.train_on_batch()
         POSITION.samples += len(self.lq)
 

@@ -7,7 +7,7 @@ with the best landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -59,8 +59,6 @@ class JASRNetModel(FaceSRModel):
                 raise ValueError(problem)
             opt = {**opt, "train": _without_idle_losses(opt["train"])}
             self.heads = _heads(opt["train"])
-            if self.heads != "both":
-                opt["find_unused_parameters"] = True
         super().__init__(opt)
         self.card = self.card.in_range(opt["network_g"].get("rgb_range", 1.0))
 
@@ -87,6 +85,10 @@ class JASRNetModel(FaceSRModel):
         self.landmark = self.criteria.pop("landmark", None)
         if self.landmark is not None:
             self.batch_fields = (*self.batch_fields, "landmarks")
+
+    def idle_parts(self) -> Sequence[nn.Module]:
+        """The parts of a head whose loss does not count."""
+        return self.get_bare_model(self.net_g).idle_parts(self.heads)
 
     # One iteration
 

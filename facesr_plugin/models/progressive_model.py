@@ -8,11 +8,11 @@ same numbers).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
 from facesr_plugin.models.face_sr_gan_model import FaceSRGANModel
@@ -47,7 +47,6 @@ class ProgressiveFSRModel(FaceSRGANModel):
                 raise ValueError(problem)
             self.schedule = read_schedule(opt)
             self._go_to(1)
-            opt = {**opt, "find_unused_parameters": True}  # of the steps that are not reached yet
         super().__init__(opt)
 
     @classmethod
@@ -104,6 +103,11 @@ class ProgressiveFSRModel(FaceSRGANModel):
         self._go_to(current_iter)
         self.gt = self._make_gt(self.lq.shape[-1] * self.place.stage.scale)
         super().optimize_parameters(current_iter)
+
+    def idle_parts(self) -> Sequence[nn.Module]:
+        """What the networks' current step leaves out."""
+        nets = (self.get_bare_model(net) for net in (self.net_g, self.net_d))
+        return [part for net in nets for part in net.idle_parts(**self.call)]
 
     def generator_losses(self) -> dict[str, Tensor]:
         """The terms that the stage names, by its weights."""
