@@ -25,6 +25,8 @@ def _apply() -> None:
 
 def _extend(original: type) -> type:
     class MessageLogger(original):  # BasicSR's name: other programs look for it
+        reports = True
+
         def __init__(self, opt: dict, start_iter: int = 1, tb_logger: Any = None) -> None:
             self._report = CURRENT_RUN.report(opt, start_iter, tb_logger)
             if self._report is None:
@@ -40,6 +42,6 @@ def _extend(original: type) -> type:
 READABLE_LOG = Patch(
     name="readable-log",
     reason="the line of the log has no images per second, memory and right time left, and nothing says what was made",
-    needed=lambda: not hasattr(_logger(), "_report"),
+    needed=lambda: not hasattr(_logger(), "reports"),
     apply=_apply,
 )

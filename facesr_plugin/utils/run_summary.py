@@ -59,8 +59,8 @@ def summarise(opt: Mapping[str, Any], model: Any, ending: Ending, tb_folder: str
         "TensorBoard": f"tensorboard --logdir {shlex.quote(tb_folder)}" if tb_folder else "",
         "faults": _files(Path(opt["path"]["experiments_root"]) / FAULTS, "*"),
         "skipped": ", ".join(f"{count:,} {name}" for name, count in skipped(model).items() if count),
-        "test": test_command(opt, model.card.arch),
-        "continue": continue_command(ending.iteration >= ending.total, sys.orig_argv, opt["dist"]),
+        "test": how_to_test(opt, model.card.arch),
+        "continue": how_to_continue(ending.iteration >= ending.total, sys.orig_argv, opt["dist"]),
     }
     width = max(len(name) for name in rows)
     return "\n".join([ending.text(), *(f"  {name:{width}}  {text}" for name, text in rows.items() if text)])
@@ -92,7 +92,7 @@ def _log_files() -> list[str]:
     return [handler.baseFilename for handler in handlers if isinstance(handler, logging.FileHandler)]
 
 
-def test_command(opt: Mapping[str, Any], arch: str) -> str:
+def how_to_test(opt: Mapping[str, Any], arch: str) -> str:
     """Return the command that shows what the best or else the newest weights can do.
 
     Args:
@@ -130,7 +130,7 @@ def _tests_of(opt: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, test
 
 
-def continue_command(finished: bool, command: Sequence[str], distributed: bool) -> str:
+def how_to_continue(finished: bool, command: Sequence[str], distributed: bool) -> str:
     """Return the command that continues a run.
 
     Args:
