@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.registry import ARCH_REGISTRY
-from facesr_plugin.utils.option_file import check_keys, nearest
+from facesr_plugin.utils.option_file import find_unknown_keys, nearest
 
 _ALIKE = 0.8  # allign and align; not alignment and align
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
@@ -27,30 +28,42 @@ def check_networks(opt: dict[str, Any]) -> None:
     Raises:
         ValueError: If a ``network_*`` section is wrong.
     """
+    for problem in find_network_problems(opt):
+        raise ValueError(problem)
+
+
+def find_network_problems(opt: dict[str, Any]) -> Iterator[str]:
+    """Say which ``network_*`` sections name no network, or have keys that ours do not take."""
     for where in (key for key in opt if key.startswith("network_")):
         kind = (opt[where] or {}).get("type")
         if kind not in ALL_NETWORKS:
-            raise ValueError(
-                f"{where}.type must be a registered network, got {kind!r}{nearest(kind, ALL_NETWORKS.keys())}"
-            )
-        if kind in ARCH_REGISTRY:
-            check_keys(opt[where], ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters], where)
+            yield f"{where}.type must be a registered network, got {kind!r}{nearest(str(kind), ALL_NETWORKS.keys())}"
+        elif kind in ARCH_REGISTRY:
+            known = ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters]
+            yield from find_unknown_keys(opt[where], known, where)
 
 
 def check_train(train: dict[str, Any], keys: Collection[str], own_losses: frozenset[str]) -> None:
     """Refuse keys of ``train`` that nobody reads, and misspelt losses.
 
+    Raises:
+        ValueError: If there is one; see ``find_train_problems``.
+    """
+    for problem in find_train_problems(train, keys, own_losses):
+        raise ValueError(problem)
+
+
+def find_train_problems(train: dict[str, Any], keys: Collection[str], own_losses: frozenset[str]) -> Iterator[str]:
+    """Say which keys of ``train`` nobody reads, and which losses are misspelt.
+
     Args:
         train: Section of the option file.
         keys: That the model reads, beside the sections of losses.
         own_losses: See ``find_misspelt_losses``.
-
-    Raises:
-        ValueError: If there is one.
     """
-    check_keys(train, [*keys, *(key for key in train if key.endswith("_opt"))], "train")
-    for problem in find_misspelt_losses(train, own_losses):
-        raise ValueError(problem)
+    losses = (key for key in map(str, train) if key.endswith("_opt"))
+    yield from find_unknown_keys(train, [*keys, *losses], "train")
+    yield from find_misspelt_losses(train, own_losses)
 
 
 def find_misspelt_losses(train: dict[str, Any], own_losses: frozenset[str]) -> Iterator[str]:
@@ -103,16 +116,31 @@ def _build_loss(section: dict[str, Any], where: str) -> nn.Module:
 
 
 def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
-    """Build an optimiser by name.
+    """Build an optimiser by name; it keeps its way of computing (``fused``, ``foreach``) when it takes a state.
 
     Raises:
-        ValueError: If there is no such optimiser or setting.
+        ValueError: If there is no such optimiser or setting, or the setting does not work here.
     """
     if optim_type not in _OPTIMIZERS:
         raise ValueError(f"optimizer type must be one of {', '.join(_OPTIMIZERS)}, got {optim_type!r}")
     if "betas" in settings:
         settings["betas"] = tuple(map(float, settings["betas"]))  # torch refuses a 0 beside a 0.99
     try:
-        return _OPTIMIZERS[optim_type](params, lr, **settings)
-    except TypeError as error:
-        raise ValueError(f"optimizer {optim_type}: {error}") from error
+        optimizer = _OPTIMIZERS[optim_type](params, lr, **settings)
+    except (RuntimeError, TypeError) as error:
+        remedy = ". Remove fused" if settings.get("fused") else ""
+        raise ValueError(f"optimizer {optim_type}: {error}{remedy}") from error
+    way = {name: optimizer.defaults[name] for name in ("foreach", "fused", "capturable")}
+    optimizer.register_load_state_dict_post_hook(partial(_keep_way, way))
+    return optimizer
+
+
+def _keep_way(way: dict[str, bool | None], optimizer: torch.optim.Optimizer) -> None:
+    """Undo what a state says of the way: it may have been written with other options, on another device."""
+    on_device = way["fused"] or way["capturable"]
+    for group in optimizer.param_groups:
+        group.update(way)
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device if on_device else "cpu")
