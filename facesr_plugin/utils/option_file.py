@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from facesr_plugin.utils.safe_yaml import load_yaml, plain_line, shown
+
+_MAX_NAME = 80  # comparing longer ones takes long
 
 
 def options_dir() -> Path:
@@ -40,22 +42,17 @@ def load_option_file(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it is no YAML, has a tag that builds Python objects, or is no mapping.
+        ValueError: If it is no YAML, has a tag that builds Python objects, or is no mapping; see ``load_yaml``.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"option file {path} does not exist. `facesr options list` shows the shipped ones")
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        options = load_yaml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"option file {path} is not UTF-8 text: {error.reason}") from error
-    except yaml.constructor.ConstructorError as error:
-        raise ValueError(
-            f"option file {path}: {error.problem} at line {error.problem_mark.line + 1}. Tags that "
-            "build Python objects are refused"
-        ) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"option file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ValueError(f"option file {path}: {error}") from error
     if not isinstance(options, dict):
         raise ValueError(f"option file {path} must be a mapping, got {type(options).__name__}")
     return options
@@ -74,11 +71,11 @@ def override(options: dict[str, Any], assignments: Sequence[str]) -> None:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise ValueError(f"--set takes key=value, got {assignment!r}")
+            raise ValueError(f"--set takes key=value, got {shown(assignment)}")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"--set {assignment}: the value is not valid YAML") from error
+            value = load_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"--set {plain_line(assignment)}: {error}") from error
         *parents, last = key.split(".")
         target: Any = options
         for depth, name in enumerate(parents):
@@ -88,27 +85,23 @@ def override(options: dict[str, Any], assignments: Sequence[str]) -> None:
 
 def _member(target: Any, name: str, where: str) -> Any:
     """The key or index ``name`` of ``target``, which must exist."""
-    if isinstance(target, list) and name.isdigit() and int(name) < len(target):
+    if isinstance(target, list) and name.isdecimal() and len(name) < 10 and int(name) < len(target):
         return int(name)
     known = list(target) if isinstance(target, dict) else []
     if name not in known:
         place = f"section {where!r}" if where else "the options"
-        raise ValueError(f"--set: {place} has no key {name!r}{nearest(name, known)}. Add it to the file first")
+        raise ValueError(f"--set: {place} has no key {shown(name)}{nearest(name, known)}. Add it to the file first")
     return name
 
 
 def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
     """Return ``", did you mean 'x'?"`` or nothing."""
-    matches = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
+    matches = difflib.get_close_matches(str(name)[:_MAX_NAME], [str(entry)[:_MAX_NAME] for entry in known], n=1)
     return f", did you mean {matches[0]!r}?" if matches else ""
 
 
-def check_keys(section: dict[str, Any], known: Sequence[str], where: str) -> None:
-    """Refuse keys that nobody reads.
-
-    Raises:
-        ValueError: If ``section`` has a key outside ``known``; the message has the nearest known one.
-    """
+def find_unknown_keys(section: dict[str, Any], known: Sequence[str], where: str) -> Iterator[str]:
+    """Name the keys that nobody reads, each with the nearest known one."""
     for key in section:
         if key not in known:
-            raise ValueError(f"{where} has no option {key!r}{nearest(key, known)}. Known: {', '.join(sorted(known))}")
+            yield f"{where} has no option {shown(key)}{nearest(key, known)}. Known: {', '.join(sorted(known))}"
