@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facesr_plugin.cards import get_card
-from facesr_plugin.utils.option_file import check_keys, find_shipped, load_option_file
+from facesr_plugin.utils.option_file import find_shipped, find_unknown_keys, load_option_file
 
 TRAINING = ("sparnethd", "sparnethd_attn3d", "sparnethd_released")
 PARAMETERS = {"spar": 85_793_412, "spar3d": 90_093_793}
@@ -73,7 +73,7 @@ def test_training_keys_and_losses_are_accepted(name: str) -> None:
     register()
     train = read(name)["train"]
     losses = {key: section for key, section in train.items() if key.endswith("_opt")}
-    check_keys(train, [*SPARNetHDModel.train_keys, *losses], "train")
+    assert list(find_unknown_keys(train, [*SPARNetHDModel.train_keys, *losses], "train")) == []
     for key, section in losses.items():
         if section and key != "perceptual_opt":  # needs VGG's weights
             build_loss(section)
