@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -22,12 +24,19 @@ def _repair_sampler() -> None:
 
     sampler, draw, announce = _sampler(), _sampler().__iter__, _sampler().set_epoch
 
-    def iterate(self: Any) -> Iterator[int]:
+    def draw_epoch(self: Any, epoch: int) -> Iterator[SampleIndex]:
+        current, self.epoch = self.epoch, epoch
+        indices = draw(self)
+        self.epoch = current
+        for turn, index in enumerate(indices):
+            yield SampleIndex.make(index, epoch, turn * self.num_replicas + self.rank)
+
+    def iterate(self: Any) -> Iterator[SampleIndex]:
         """Yield indices that know their epoch and position, from where the resumed run stopped."""
-        skip = POSITION.to_skip(self.epoch)
-        for turn, index in enumerate(draw(self)):
-            if turn >= skip:
-                yield SampleIndex.make(index, self.epoch, turn * self.num_replicas + self.rank)
+        goes_on = self.epoch >= getattr(self, "last_epoch", math.inf)
+        epochs = itertools.count(self.epoch) if goes_on else (self.epoch,)
+        indices = itertools.chain.from_iterable(draw_epoch(self, epoch) for epoch in epochs)
+        return itertools.islice(indices, POSITION.to_skip(self.epoch), None)
 
     def set_epoch(self: Any, epoch: int) -> None:
         announce(self, epoch)
@@ -50,7 +59,7 @@ def _repair_sampler() -> None:
 SAMPLER_POSITION = Patch(
     name="sampler-position",
     reason="a resumed run starts its epoch anew, and a data set cannot tell which epoch it is in",
-    needed=lambda: "SampleIndex" not in names_in(_sampler().__iter__),
+    needed=lambda: "POSITION" not in names_in(_sampler().__iter__),
     apply=_repair_sampler,
 )
 

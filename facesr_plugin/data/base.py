@@ -36,7 +36,7 @@ class FaceOptions:
         manual_seed: Of the random draws.
         on_broken: ``raise``: an image that cannot be read ends the run; ``skip``: the next readable one takes its
             place (phase ``train`` only).
-        worker_timeout: Seconds that the loader waits for a worker before the run ends; 0 waits for ever.
+        worker_timeout: Seconds that the loader waits for a batch before the run ends; 0 waits for ever.
         num_worker_per_gpu: For BasicSR's loader, as all that follow.
         batch_size_per_gpu: See BasicSR.
         use_shuffle: See BasicSR.
@@ -57,7 +57,7 @@ class FaceOptions:
     gt_size: int | None = None
     manual_seed: int = 0
     on_broken: Literal["raise", "skip"] = "raise"
-    worker_timeout: float = 1800
+    worker_timeout: float = 0.0
     num_worker_per_gpu: int = 0
     batch_size_per_gpu: int = 1
     use_shuffle: bool = True

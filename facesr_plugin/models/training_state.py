@@ -8,27 +8,23 @@ seed and the position; nothing that happens between two iterations (a validation
 from __future__ import annotations
 
 import inspect
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from facesr_plugin.cards import SystemCard
 from facesr_plugin.utils.files import atomic_write
 from facesr_plugin.utils.resume import POSITION
+from facesr_plugin.utils.seeding import seed_generators
 
 FORMAT = 1
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
     """Start Python's, NumPy's and torch's generators (all devices) for one training iteration."""
-    mixed = int(np.random.SeedSequence((seed, rank, iteration)).generate_state(1)[0])
-    random.seed(mixed)
-    np.random.seed(mixed)
-    torch.manual_seed(mixed)
+    seed_generators(seed, rank, iteration)
 
 
 def network_record(system: str, network_opt: dict[str, Any], net: nn.Module) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""``dead-worker``: a loader worker that dies ends the training with a trace that says neither why nor what now.
+
+PyTorch raises the error in the training's thread, at any place in it: what is added comes from ``sys.excepthook``.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from facesr_plugin.compat.patch import Patch, rebind
+from facesr_plugin.compat.resume import newest_state
+
+logger = logging.getLogger("basicsr.facesr")
+
+_DIED = re.compile(r"DataLoader worker \(pid.*")
+_HUNG = re.compile(r"DataLoader timed out after.*")
+_WHY_DIED = (
+    "Likely causes: the system ran out of memory and killed it (the kernel's log tells: dmesg | grep -i oom), so take "
+    "fewer num_worker_per_gpu or a smaller batch_size_per_gpu; a bus error: shared memory is full (df -h /dev/shm; in "
+    "Docker --shm-size=8g), or a file of the data was cut off while it was read"
+)
+_WHY_HUNG = "Likely causes: a disk or a network folder that does not answer; longer is worker_timeout of datasets.train"
+
+
+def explain(error: BaseException | None, states: Path) -> str | None:
+    """Say what an error of the loader's workers means, or None: it is none.
+
+    Args:
+        error: That ended the training.
+        states: Folder of its training states.
+    """
+    texts = [str(part) for part in _chain(error)]
+    for pattern, why in ((_DIED, _WHY_DIED), (_HUNG, _WHY_HUNG)):
+        found = [match[0] for text in texts for match in [pattern.search(text)] if match]
+        if found:
+            return f"The training has ended: {found[-1].rstrip('. ')}. {why}. {_go_on(states)}"
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _go_on(states: Path) -> str:
+    newest = newest_state(states)
+    if newest is None:
+        return "Nothing was saved yet: start again."
+    return f"The last save is {newest}: the same command with --auto_resume goes on from there."
+
+
+def _hook(states: Path, original: Callable[..., None]) -> Callable[..., None]:
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        original(kind, error, trace)
+        text = explain(error, states)
+        if text is not None:
+            logger.error(text)
+
+    return excepthook
+
+
+def _apply() -> None:
+    import basicsr.utils.options as options
+
+    parse, report = options.parse_options, sys.excepthook
+
+    @functools.wraps(parse)
+    def parse_options(*args: Any, **kwargs: Any) -> Any:
+        opt, parsed = parse(*args, **kwargs)
+        if opt["is_train"]:
+            sys.excepthook = _hook(Path(opt["path"]["training_states"]), report)
+        return opt, parsed
+
+    rebind(parse, parse_options)
+
+
+DEAD_WORKER = Patch(
+    name="dead-worker",
+    reason="a loader worker that dies ends the training with a trace that says neither why nor how to go on",
+    needed=lambda: True,  # no version of BasicSR says it
+    apply=_apply,
+)

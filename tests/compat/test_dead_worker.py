@@ -1,0 +1,72 @@
+"""``dead-worker``: what is said of a training whose loader worker died, and of no other error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from facesr_plugin.compat import dead_worker
+
+DIED = "DataLoader worker (pid 7) is killed by signal: Killed. "
+
+
+def test_a_dead_worker_is_explained(tmp_path: Path) -> None:
+    assert dead_worker.DEAD_WORKER.name == "dead-worker"
+    error = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    error.__cause__ = RuntimeError(DIED)
+    (tmp_path / "8.state").touch()
+    (tmp_path / "16.state").touch()
+    text = dead_worker.explain(error, tmp_path)
+    assert text.startswith(
+        "The training has ended: DataLoader worker (pid 7) is killed by signal: Killed. Likely causes"
+    )
+    assert "ran out of memory" in text
+    assert text.endswith(
+        f"The last save is {tmp_path / '16.state'}: the same command with --auto_resume goes on from there."
+    )
+
+
+def test_a_worker_that_hangs_is_explained(tmp_path: Path) -> None:
+    text = dead_worker.explain(RuntimeError("DataLoader timed out after 60 seconds"), tmp_path)
+    assert re.search(
+        r"timed out after 60 seconds\. Likely .* worker_timeout .* Nothing was saved yet: start again", text
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("image 'a' is damaged"), RuntimeError("out of memory"), KeyboardInterrupt()]
+)
+def test_other_errors_are_left_alone(tmp_path: Path, error: BaseException) -> None:
+    assert dead_worker.explain(error, tmp_path) is None
+
+
+class Deadly(Dataset):
+    """Kills the worker that asks for a sample."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_error_of_torch_is_recognised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shown = []
+    hook = dead_worker._hook(tmp_path, lambda *error: shown.append(error))
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(DataLoader(Deadly(), num_workers=1)))
+    with caplog.at_level(logging.ERROR, "basicsr.facesr"):
+        hook(caught.type, caught.value, caught.tb)
+        hook(ValueError, ValueError("other"), None)
+    assert [error[0] for error in shown] == [RuntimeError, ValueError]
+    assert [re.search("is killed by signal: Killed", record.getMessage()) is not None for record in caplog.records] == [
+        True
+    ]
+    assert sys.excepthook is not hook
