@@ -17,6 +17,7 @@ from facesr_plugin.compat import (
     loader,
     resume,
     run_lock,
+    stop_signals,
     torchvision_alias,
 )
 from facesr_plugin.compat.patch import Patch
@@ -33,6 +34,7 @@ PATCHES: tuple[Patch, ...] = (
     lmdb_writer.LMDB_WRITER,
     jpg_quality.JPG_QUALITY,
     run_lock.RUN_LOCK,
+    stop_signals.STOP_SIGNALS,
 )
 
 logger = logging.getLogger("basicsr.facesr")

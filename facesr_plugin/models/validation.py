@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from facesr_plugin.compat.stop_signals import keep
 from facesr_plugin.models.attention_log import AttentionLog
 from facesr_plugin.models.best_checkpoint import BestCheckpoint
 from facesr_plugin.models.image_log import ImageLog
@@ -23,6 +24,7 @@ from facesr_plugin.models.ranks import Ranks
 from facesr_plugin.models.tally import Tally, Value, build_metrics
 from facesr_plugin.ops.protocol import denormalise, quantise, to_uint8
 from facesr_plugin.utils.imageio import write_png
+from facesr_plugin.utils.stopping import STOP
 from facesr_plugin.utils.visualize import draw_points
 
 _LANDMARK_FOLDER = "landmarks"
@@ -125,6 +127,8 @@ class Validation:
             tally.add(self._ranks.number(number), {name: faces.arrays() for name, faces in results.items()})
             if save_img:
                 _save(model, results[""], data["lq_path"], dataset, current_iter)
+            if STOP.pending and self._ranks.leads:
+                keep(model, current_iter)  # a scheduler may not wait for the end of the validation
         return tally
 
     def _report(self, model: Any, values: Mapping[str, Value], dataset: str, current_iter: int | str) -> None:

@@ -1,0 +1,134 @@
+"""``stop-signals``: Ctrl-C or a scheduler's SIGTERM loses all iterations since the last save.
+
+With it the training finishes its iteration, saves and ends with status 130 or 143. The place to stop is
+``update_learning_rate``, a model's first call of each iteration: nothing of that iteration has happened yet.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from facesr_plugin.compat.patch import Patch, at_end_of_runs, names_in, rebind
+from facesr_plugin.utils.resume import POSITION
+from facesr_plugin.utils.stopping import SIGNALS, STOP, RunStopped
+
+logger = logging.getLogger("basicsr.facesr")
+
+
+def _loses_iterations() -> bool:
+    import basicsr.train
+
+    return "signal" not in names_in(basicsr.train.train_pipeline)
+
+
+def _apply() -> None:
+    import basicsr.utils.options as options
+    from basicsr.models.base_model import BaseModel
+
+    original, update = options.parse_options, BaseModel.update_learning_rate
+
+    @functools.wraps(original)
+    def parse_options(*args: Any, **kwargs: Any) -> Any:
+        opt, parsed = original(*args, **kwargs)
+        if opt["is_train"]:
+            STOP.begin()
+        return opt, parsed
+
+    @functools.wraps(update)
+    def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
+        signum = STOP.ask(current_iter - 1, self.opt["rank"], self.opt["world_size"])
+        if signum:
+            stop(self, current_iter - 1, signum)
+        update(self, current_iter, warmup_iter)
+
+    rebind(original, parse_options)
+    BaseModel.update_learning_rate = update_learning_rate
+    at_end_of_runs(STOP.end)
+    _guard_workers()
+
+
+def stop(model: Any, done: int, signum: int) -> None:
+    """Save and end the run.
+
+    Args:
+        model: Of BasicSR's kind.
+        done: Number of the last iteration.
+        signum: Of the signal that asked for it.
+
+    Raises:
+        RunStopped: Always.
+    """
+    keep(model, done)
+    STOP.wait_for_ranks()  # a launcher that sees one rank end ends the others
+    stopped = RunStopped(signum)
+    logger.warning(
+        "Stopped by %s after iteration %d. The same command with --auto_resume goes on from %s.",
+        stopped,
+        done,
+        Path(model.opt["path"]["training_states"]) / f"{done}.state",
+    )
+    raise stopped
+
+
+def keep(model: Any, done: int) -> None:
+    """Save networks and state of an iteration, unless that is done or there are no more to come."""
+    just_saved = done in (STOP.first, STOP.saved) or done % model.opt["logger"]["save_checkpoint_freq"] == 0
+    if just_saved or done > int(model.opt["train"]["total_iter"]):
+        return
+    model.save(POSITION.epoch or 0, done)
+    STOP.saved = done
+
+
+def _guard_workers() -> None:
+    """Let loader workers of a training live on when a signal is sent to all its processes.
+
+    A terminal's Ctrl-C, launchers and schedulers do that; a worker that dies takes the run with it.
+    """
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Workers
+
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    start = Workers.__init__
+
+    @functools.wraps(start)
+    def start_guarded(self: Any, loader: Any) -> None:
+        if not STOP.active:
+            start(self, loader)
+            return
+        initialise = loader.worker_init_fn
+        loader.worker_init_fn = functools.partial(_initialise_guarded, initialise)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers inherit it from their first moment on
+        try:
+            start(self, loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            loader.worker_init_fn = initialise
+
+    Workers.__init__ = start_guarded
+
+
+def _initialise_guarded(initialise: Any, worker_id: int) -> None:
+    threading.Thread(target=_end_by_parent, daemon=True).start()
+    if initialise is not None:
+        initialise(worker_id)
+
+
+def _end_by_parent() -> None:
+    """End this worker at its parent's SIGTERM, and at nobody else's; SIGINT stays blocked."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+STOP_SIGNALS = Patch(
+    name="stop-signals",
+    reason="Ctrl-C or a scheduler's SIGTERM loses all iterations since the last save",
+    needed=_loses_iterations,
+    apply=_apply,
+)
