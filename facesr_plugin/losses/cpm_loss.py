@@ -21,7 +21,8 @@ def stage_distance(heatmaps: Sequence[Tensor], target: Tensor, mask: Tensor) -> 
     Returns:
         Scalar, float32 or wider.
     """
-    stages = torch.stack(tuple(heatmaps)).to(target.dtype)  # (T, N, K, H, W)
+    stages = torch.stack(tuple(heatmaps))  # (T, N, K, H, W)
+    stages = stages.to(torch.promote_types(stages.dtype, target.dtype))
     return ((stages - target.detach()).square() * mask).sum() / (2 * len(target))
 
 

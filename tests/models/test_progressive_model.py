@@ -13,41 +13,14 @@ from PIL import Image
 
 from facesr_plugin.checkpoints import read_checkpoint
 from facesr_plugin.data.transforms import make_lq
-from helpers.options import model_options
-from helpers.tiny_fan import save_tiny_fan
+from helpers.progressive_runs import progressive_options
 
-STAGES = [
-    {"scale": 2, "iters": 2, "weights": {"pixel": 10, "gan": 1}},
-    {"scale": 4, "iters": 3, "fade_iters": 2, "weights": {"pixel": 10, "gan": 1, "attention": 500, "heatmap": 50}},
-    {"scale": 8, "iters": 3, "fade_iters": 2, "weights": {"pixel": 10, "attention": 50}},
-]
 FADING = 3  # the first iteration at scale 4
-
-
-def options(folder: Path, **train: Any) -> dict[str, Any]:
-    """Options of a tiny run: faces of 32 pixels from 4."""
-    adam = {"type": "Adam", "lr": 1e-3, "betas": [0.0, 0.99]}
-    fan = str(save_tiny_fan(folder / "fan.pth"))
-    defaults = {
-        "total_iter": 8,
-        "stages": STAGES,
-        "optim_g": adam,
-        "optim_d": adam,  # one section, as by an anchor of YAML
-        "attention_opt": {"type": "FacialAttentionLoss", "weights": fan},
-        "heatmap_opt": {"type": "FaceHeatmapLoss", "weights": fan},
-        "gan_opt": {"type": "WGANGPLoss"},
-    }
-    made = model_options(folder, **{**defaults, **train})
-    made |= {"model_type": "ProgressiveFSRModel", "scale": 8}
-    made["network_g"] = {"type": "ProgressiveFSRNet", "num_feat": 16}
-    made["network_d"] = {"type": "ProgressiveFSRDiscriminator", "num_feat": 16}
-    made["val"] = {"metrics": {"psnr": {"type": "calculate_progressive_psnr"}}}
-    return made
 
 
 def build(folder: Path, **train: Any) -> Any:
     torch.manual_seed(0)
-    return build_model(options(folder, **train))
+    return build_model(progressive_options(folder, **train))
 
 
 def faces(seed: int = 0, number: int = 3) -> np.ndarray:
@@ -194,7 +167,7 @@ def test_resumed_run_ends_in_the_bits_of_the_whole_one(tmp_path: Path, stop: int
         if iteration == stop + 1:
             whole.save(0, stop)
         step(whole, iteration)
-    made = options(tmp_path, ema_decay=0.9)
+    made = progressive_options(tmp_path, ema_decay=0.9)
     made["path"] |= {f"pretrain_network_{side}": str(tmp_path / f"models/net_{side}_{stop}.pth") for side in "gd"}
     resumed = build_model(made)
     resumed.resume_training(read_checkpoint(tmp_path / f"states/{stop}.state"))
@@ -216,7 +189,7 @@ def test_a_test_calls_the_generator_as_its_file_says(tmp_path: Path) -> None:
     trained = build(tmp_path)
     step(trained, 4)
     trained.save(0, 4)
-    made = options(tmp_path)
+    made = progressive_options(tmp_path)
     made |= {"is_train": False, "path": {"pretrain_network_g": str(tmp_path / "models/net_g_4.pth")}}
     model = build_model(made)
     model.validation(Loader([batch(model, number=1)]), "name", None)
