@@ -6,7 +6,7 @@ the sections of this package's models; option files of other models are left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from facesr_plugin.metrics.building import build_metric
@@ -24,7 +24,7 @@ _LOGGER = ("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb")
 _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
-            "save_checkpoint_freq", "loss_weight", "clip_grad_value")  # fmt: skip
+            "save_checkpoint_freq", "loss_weight", "clip_grad_value", "clip_grad_norm")  # fmt: skip
 _LOSS_WEIGHTS = {
     "FacialAttentionLoss": "compressed_fan",
     "FaceHeatmapLoss": "compressed_fan",
@@ -43,36 +43,47 @@ def check_options(options: dict[str, Any], is_train: bool, registries: dict[str,
     Raises:
         ValueError: With one line per problem if there are several.
     """
-    model = options.get("model_type")
-    problems = list(_check_type(model, registries["model"], "model_type"))
-    if not problems and model in MODEL_REGISTRY:
-        problems = list(_find_misshapen(options)) or _check_content(options, is_train, registries)
+    refuse(find_option_problems(options, is_train, registries))
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise if there are problems.
+
+    Raises:
+        ValueError: With one line per problem if there are several.
+    """
     if len(problems) == 1:
         raise ValueError(problems[0])
     if problems:
         raise ValueError(f"{len(problems)} problems in the options:\n" + "\n".join(f"  {text}" for text in problems))
 
 
-def _check_content(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
+def find_option_problems(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
+    """Say what in the options cannot work or would be ignored, one text per problem; arguments as ``check_options``."""
+    model = options.get("model_type")
+    problems = list(_check_type(model, registries["model"], "model_type"))
+    if problems or model not in MODEL_REGISTRY:
+        return problems
+    return find_misshapen(options) or _find_wrong_content(options, is_train, registries)
+
+
+def _find_wrong_content(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
+    from facesr_plugin.models.option_problems import find_model_problems, gather  # BasicSR may not be here
+
     model = MODEL_REGISTRY.get(options["model_type"])
-    return [
-        *_check_top(options, is_train),
-        *_check_sections(options, is_train),
-        *_check_known(options, is_train, model),
-        *_check_types(options, registries),
-        *(_check_training(options, model) if is_train and "train" in options else ()),
-        *_check_numbers(options, ""),
-    ]
+    return gather(
+        (
+            lambda: _check_top(options, is_train),
+            lambda: _check_sections(options, is_train),
+            lambda: _check_known(options, is_train, model),
+            lambda: _check_types(options, registries),
+            lambda: find_model_problems(options, model) if is_train and "train" in options else (),
+            lambda: _check_numbers(options, ""),
+        )
+    )
 
 
-def _check_training(options: dict[str, Any], model: Any) -> Iterator[str]:
-    from facesr_plugin.models.building import find_misspelt_losses  # its package needs BasicSR, which may not be here
-
-    yield from find_misspelt_losses(options["train"], model.own_losses)
-    yield from model.find_problems(options)
-
-
-def _find_misshapen(options: dict[str, Any]) -> Iterator[str]:
+def find_misshapen(options: dict[str, Any]) -> list[str]:
     """Name what has to be a section and is none; nothing else can be checked then."""
     tops = ("datasets", "path", "network_g", "train", "val", "logger")
     networks = (name for name, section in options.items() if str(name).startswith("network_") and section)
@@ -83,9 +94,8 @@ def _find_misshapen(options: dict[str, Any]) -> Iterator[str]:
     metrics = _section(options, "val").get("metrics") or {}
     parts = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
     found |= {f"val.metrics.{name}".rstrip("."): section for name, section in parts if section is not None}
-    for where, section in found.items():
-        if not isinstance(section, dict):
-            yield f"{where} must be a section of keys, got {section!r}"
+    wrong = {where: section for where, section in found.items() if not isinstance(section, dict)}
+    return [f"{where} must be a section of keys, got {section!r}" for where, section in wrong.items()]
 
 
 def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:

@@ -20,6 +20,8 @@ Scores = Tensor | Sequence[Tensor]
 def penalty_norms(critic: Callable[[Tensor], Scores], gt: Tensor, sr: Tensor, share: Tensor | None = None) -> Tensor:
     """Return the norms of the critic's gradient at one image between each pair, with the graph for its weights.
 
+    Computed in the precision of the images, also under autocast: half of it spoils second derivatives.
+
     Args:
         critic: Maps ``(N, C, H, W)`` to scores whose first dimension is N, or to one such tensor per scale. The score
             of an image is the mean over the other dimensions.
@@ -38,13 +40,15 @@ def penalty_norms(critic: Callable[[Tensor], Scores], gt: Tensor, sr: Tensor, sh
     if share is None:
         share = torch.rand(len(gt), 1, 1, 1, device=gt.device, dtype=gt.dtype)
     between = (share * gt + (1 - share) * sr).detach().requires_grad_()
-    found = critic(between)
-    norms = []
-    for scores in [found] if isinstance(found, Tensor) else found:
-        total = scores.reshape(len(between), -1).mean(1).sum()
-        (gradient,) = torch.autograd.grad(total, between, create_graph=True)
-        norms.append(gradient.flatten(1).norm(dim=1))
-    return torch.stack(norms)
+    with torch.autocast(gt.device.type, enabled=False):
+        found = critic(between)
+        return torch.stack([_norms(scores, between) for scores in ([found] if isinstance(found, Tensor) else found)])
+
+
+def _norms(scores: Tensor, images: Tensor) -> Tensor:
+    total = scores.reshape(len(images), -1).mean(1).sum()
+    (gradient,) = torch.autograd.grad(total, images, create_graph=True)
+    return gradient.flatten(1).norm(dim=1)
 
 
 @LOSS_REGISTRY.register()

@@ -85,7 +85,7 @@ class CheckpointFiles:
         run = training_state.pack_run(
             self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
         )
-        run["skipped_images"] = self._skipped_images.state()
+        run |= {"skipped_images": self._skipped_images.state(), **self.steps_state()}
         state = {
             "epoch": epoch,
             "iter": current_iter,
@@ -108,4 +108,5 @@ class CheckpointFiles:
         self.best_metric_results = run["best_metrics"]
         if "skipped_images" in run:  # states of older versions have none
             self._skipped_images.load_state(run["skipped_images"])
+        self.load_steps_state(run)
         self.load_system_state(run["system_state"])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facesr_plugin.models.building import find_wrong_int
 from facesr_plugin.models.dic_heatmaps import make_targets, results_of_steps, shows_steps
-from facesr_plugin.models.divergence import check_losses
+from facesr_plugin.models.divergence import warn_of_huge
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import find_wrong_sigma
 from facesr_plugin.models.validation import Result
@@ -40,6 +40,7 @@ class DICHourglassModel(FaceSRModel):
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "landmarks")
     val_keys: ClassVar[tuple[str, ...]] = ("steps",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "num_steps"}
+    remedy: ClassVar[str] = "Lower train.optim_g.lr: a wide network needs 1e-4."
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt["is_train"]:
@@ -64,6 +65,7 @@ class DICHourglassModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
+        self.fed = data
         self._skipped_images.take(data)
         lq = data["lq"].to(self.device, non_blocking=True)
         self.lq = normalise(lq, self.card).contiguous(memory_format=self._memory_format)
@@ -89,13 +91,9 @@ class DICHourglassModel(FaceSRModel):
         return {name: sum(loss(maps, targets) for maps in self.steps) for name, loss in self.criteria.items()}
 
     def get_current_log(self) -> dict[str, float]:
-        """The losses of the last iteration.
-
-        Raises:
-            ValueError: If one of them is no number: the run cannot recover.
-        """
+        """The losses of the last iteration; huge ones are a warning."""
         log = super().get_current_log()
-        check_losses(log, "Lower train.optim_g.lr: a wide network needs 1e-4.")
+        warn_of_huge(log, self.remedy)
         return log
 
     # Validation and test

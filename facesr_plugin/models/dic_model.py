@@ -1,8 +1,8 @@
 """DIC (CVPR 2020): recovery and landmark branch in turns, a pixel and a heatmap term in every step.
 
 Source: the authors' training program. What differs: heatmaps are made on the device, from landmarks that went through
-the augmentation with the image; when the hourglass is released is an option that must be said; one that would stay
-untrained is refused, and a loss that is no number ends the run.
+the augmentation with the image; when the hourglass is released is an option that must be said, and one that would stay
+untrained is refused.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from facesr_plugin.cards import SystemCard, get_card
 from facesr_plugin.models.building import find_wrong_int
 from facesr_plugin.models.dic_heatmaps import make_targets, results_of_steps, shows_steps
-from facesr_plugin.models.divergence import check_losses
+from facesr_plugin.models.divergence import warn_of_huge
 from facesr_plugin.models.face_sr_model import FaceSRModel
 from facesr_plugin.models.landmarks import find_missing_landmarks, find_wrong_sigma
 from facesr_plugin.models.validation import Result
 from facesr_plugin.registry import MODEL_REGISTRY
-
-_REMEDY = "Lower train.optim_g.lr, or start from a pretrained hourglass (options/dic_hourglass.yml)."
 
 
 @MODEL_REGISTRY.register()
@@ -48,6 +46,7 @@ class DICModel(FaceSRModel):
     path_keys: ClassVar[tuple[str, ...]] = ("pretrain_network_hourglass",)
     train_keys: ClassVar[frozenset[str]] = FaceSRModel.train_keys | {"sigma", "hourglass_freeze_iter"}
     own_losses: ClassVar[frozenset[str]] = FaceSRModel.own_losses | {"pixel", "align"}
+    remedy: ClassVar[str] = "Lower train.optim_g.lr, or start from a pretrained hourglass (options/dic_hourglass.yml)."
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.steps = None
@@ -129,13 +128,9 @@ class DICModel(FaceSRModel):
         return images
 
     def get_current_log(self) -> dict[str, float]:
-        """The losses of the last iteration.
-
-        Raises:
-            ValueError: If one of them is no number: the run cannot recover.
-        """
+        """The losses of the last iteration; huge ones are a warning."""
         log = super().get_current_log()
-        check_losses(log, _REMEDY)
+        warn_of_huge(log, self.remedy)
         return log
 
     # Validation and test

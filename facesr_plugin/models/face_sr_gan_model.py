@@ -37,10 +37,15 @@ class FaceSRGANModel(FaceSRModel, ABC):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt["is_train"]:
-            for where, name in ((opt, "network_d"), (opt["train"], "optim_d"), (opt["train"], "gan_opt")):
-                if not where.get(name):
-                    raise ValueError(f"{name} must be in the options of a training with a discriminator, got none")
+            for problem in find_missing_opponent(opt):
+                raise ValueError(problem)
         super().__init__(opt)
+
+    @classmethod
+    def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
+        """Report what the discriminator lacks, and what the base finds."""
+        yield from find_missing_opponent(options)
+        yield from super().find_problems(options)
 
     # What a system says
 
@@ -128,3 +133,10 @@ class FaceSRGANModel(FaceSRModel, ABC):
         """Write both networks, then the state, so that a state never lacks its networks."""
         self.save_network(self.net_d, "net_d", current_iter)
         super().save(epoch, current_iter)
+
+
+def find_missing_opponent(options: dict[str, Any]) -> Iterator[str]:
+    """Say what of a discriminator's options is missing."""
+    for where, name in ((options, "network_d"), (options["train"], "optim_d"), (options["train"], "gan_opt")):
+        if not where.get(name):
+            yield f"{name} must be in the options of a training with a discriminator, got none"

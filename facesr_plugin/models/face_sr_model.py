@@ -23,7 +23,8 @@ from facesr_plugin.models import training_state
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
 from facesr_plugin.models.checkpoint_files import CheckpointFiles
 from facesr_plugin.models.distributed import DistributedNetworks, find_sync_problems
-from facesr_plugin.models.gradient_steps import GradientSteps
+from facesr_plugin.models.gradient_steps import GradientSteps, find_step_problems
+from facesr_plugin.models.option_problems import find_size_problems
 from facesr_plugin.models.skipped_images import SkippedImages
 from facesr_plugin.models.speed import compile_networks, find_speed_problems, set_tf32, uncompiled
 from facesr_plugin.models.validation import Result, Validation
@@ -39,30 +40,34 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         opt: BasicSR's options. ``train`` takes ``total_iter``, ``warmup_iter``, ``ema_decay``, ``optim_g``,
             ``scheduler`` (none: constant learning rate), ``accumulate`` (compute gradients in that many equal parts of
             the batch, one after the other: less memory; the same gradients but for BatchNorm and spectral norm, whose
-            statistics and vectors move once in each part; default 1), ``clip_grad_value`` (cut the generator's
-            gradients to that magnitude; default 0: leave them), ``channels_last`` (memory order of the convolutions:
-            1.4 times faster on a CPU, results differ by rounding; default false), ``compile`` (arguments of
-            torch.compile, or true, for the networks that learn; default false), ``tf32`` (let a GPU round factors to
-            10 bits; default false, in the whole process), ``sync_bn`` (BatchNorm over the batches of all ranks, on
-            GPUs; default false) and one ``<name>_opt`` section per loss. ``val``: see ``Validation``.
+            statistics and vectors move once in each part; default 1), ``amp`` (``bf16`` or ``fp16``: see
+            ``Precision``; default ~), ``clip_grad_value`` (cut the generator's gradients to that magnitude; default 0:
+            leave them), ``clip_grad_norm`` (shorten them together to that norm; default 0), ``nonfinite_limit`` (how
+            many iterations in a row may be left out since a loss or gradient is no number; default 10),
+            ``channels_last`` (memory order of the convolutions: 1.4 times faster on a CPU, results differ by rounding;
+            default false), ``compile`` (arguments of torch.compile, or true, for the networks that learn; default
+            false), ``tf32`` (let a GPU round factors to 10 bits; default false, in the whole process), ``sync_bn``
+            (BatchNorm over the batches of all ranks, on GPUs; default false) and one ``<name>_opt`` section per loss.
+            ``val``: see ``Validation``.
 
     Attributes:
         call: Arguments of the generator beside the images; its checkpoints remember them.
 
     Raises:
         ValueError: If ``train`` or a network has an unknown key, there is no such network or no loss, the name of one
-            is misspelt, or ``accumulate`` is less than 1; see ``Validation``, also for other errors.
+            is misspelt, or an option of its steps is wrong; see ``Validation``, also for other errors.
     """
 
     system: ClassVar[str] = ""
     train_keys: ClassVar[frozenset[str]] = frozenset(
-        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "clip_grad_value", "channels_last", "compile",
-         "tf32", "sync_bn", "optim_g", "scheduler"}
+        {"total_iter", "warmup_iter", "ema_decay", "accumulate", "amp", "clip_grad_norm", "clip_grad_value",
+         "nonfinite_limit", "channels_last", "compile", "tf32", "sync_bn", "optim_g", "scheduler"}
     )  # fmt: skip
     own_losses: ClassVar[frozenset[str]] = frozenset()  # whose names decide what they compare
     val_keys: ClassVar[tuple[str, ...]] = ()  # beside those of every model
     path_keys: ClassVar[tuple[str, ...]] = ()  # of a training, beside those of each network
     batch_fields: ClassVar[tuple[str, ...]] = ("lq", "gt")  # what `accumulate` divides
+    remedy: ClassVar[str] = "Lower train.optim_g.lr, or set train.clip_grad_norm."  # of losses that are no numbers
     call: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -76,9 +81,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
             POSITION.reset()
             CURRENT_RUN.start(self)
             check_train(opt["train"], self.train_keys, self.own_losses)
-            for problem in find_sync_problems(opt):
-                raise ValueError(problem)
-            for problem in find_speed_problems(opt):
+            for problem in (*find_sync_problems(opt), *find_step_problems(opt), *find_speed_problems(opt)):
                 raise ValueError(problem)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         set_tf32((opt.get("train") or {}).get("tf32") or False)
@@ -109,7 +112,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
         """Say what in the option file of a training cannot work, beyond what holds for all systems."""
-        yield from ()
+        yield from find_size_problems(options, get_card(cls.system))
 
     def system_state(self) -> dict[str, Any]:
         """What a resumed run needs beyond networks, optimisers and schedulers (a stage, a phase); plain types."""
@@ -124,13 +127,13 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         """Build the moving average, the criteria and the optimisers."""
         self.net_g.train()
         train_opt = self.opt["train"]
-        self.init_steps(train_opt)
         self.ema_decay = train_opt.get("ema_decay") or 0
         if self.ema_decay > 0:
             self._init_ema()
         self.criteria = {name: loss.to(self.device) for name, loss in build_criteria(train_opt).items()}
         self.setup_optimizers()
         self.setup_schedulers()
+        self.init_steps(train_opt)
 
     def _init_ema(self) -> None:
         self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
@@ -155,6 +158,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` are kept if the batch has them, else None. A batch with
         ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
         """
+        self.fed = data
         self._skipped_images.take(data)
         names = [name for name in ("lq", "gt", "landmarks") if name in data]
         batch = {name: data[name].to(self.device, non_blocking=True) for name in names}
@@ -175,7 +179,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         """One iteration on the batch of ``feed_data``."""
         training_state.seed_iteration(self.opt["manual_seed"], self.opt["rank"], current_iter)
         self.let_rest(self.idle_parts())
-        self._losses = self.train_on_batch()
+        self._losses = self.guarded_iteration(current_iter)
         POSITION.samples += len(self.lq)
 
     def train_on_batch(self) -> dict[str, Tensor]:
@@ -186,6 +190,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
 
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last iteration, averaged over ranks; the only place that waits for the device."""
+        self.guard.look()
         self.log_dict = self.reduce_loss_dict(self._losses)
         self._skipped_images.gather()
         return self.log_dict
@@ -217,7 +222,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
 
     def forget_batch(self) -> None:
         """Drop the batch and its result: memory, and the next batch may have no ``gt``."""
-        for name in {*self.batch_fields, "gt", "output"}:
+        for name in {*self.batch_fields, "gt", "output", "fed"}:
             vars(self).pop(name, None)
 
     def get_current_visuals(self) -> dict[str, Tensor]:

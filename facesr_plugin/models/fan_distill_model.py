@@ -7,6 +7,7 @@ validation measures the landmarks; without a teacher the targets are Gaussians a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -47,8 +48,28 @@ class FANDistillModel(FaceSRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         opt = {key: value for key, value in opt.items() if key != _TEACHER or value}
         if opt["is_train"]:
-            _check_source_of_targets(opt)
+            for problem in self.find_problems(opt):
+                raise ValueError(problem)
         super().__init__(opt)
+
+    @classmethod
+    def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
+        """Report a run that would stop at its first batch, or at its first resume."""
+        path, data = options["path"], (options.get("datasets") or {}).get("train") or {}
+        if not options.get(_TEACHER):
+            if data.get("landmarks") is False:
+                yield "datasets.train.landmarks must not be false without network_teacher: nothing to learn"
+            return
+        if not path.get(f"pretrain_{_TEACHER}"):
+            yield (
+                f"path.pretrain_{_TEACHER} must name the weights of the teacher, got none. Set {_TEACHER}: ~ to learn "
+                "from the landmarks of the data set instead."
+            )
+        if _TEACHER not in (path.get("ignore_resume_networks") or []):
+            yield (
+                f"path.ignore_resume_networks must have {_TEACHER}: BasicSR would look for the teacher among the run's "
+                f"own checkpoints when it resumes. Set ignore_resume_networks: [{_TEACHER}]"
+            )
 
     def init_training_settings(self) -> None:
         """As the base; the teacher is built and frozen."""
@@ -64,6 +85,7 @@ class FANDistillModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
+        self.fed = data
         self._skipped_images.take(data)
         self.lq = data["lq"].to(self.device, non_blocking=True).contiguous(memory_format=self._memory_format)
         self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None
@@ -100,22 +122,3 @@ class FANDistillModel(FaceSRModel):
         """The faces, as they came, with the points that the heatmaps show."""
         faces = normalise(self.lq, self.card)
         return {"": Result(faces, decode_subpixel(self.output).float(), restored=False, heatmaps=self.output)}
-
-
-def _check_source_of_targets(opt: dict[str, Any]) -> None:
-    """Refuse a run that would stop at its first batch, or at its first resume."""
-    path, training_data = opt["path"], (opt.get("datasets") or {}).get("train") or {}
-    if _TEACHER not in opt:
-        if training_data.get("landmarks") is False:
-            raise ValueError("datasets.train.landmarks must not be false without network_teacher: nothing to learn")
-        return
-    if not path.get(f"pretrain_{_TEACHER}"):
-        raise ValueError(
-            f"path.pretrain_{_TEACHER} must name the weights of the teacher, got none. Set {_TEACHER}: ~ to learn from "
-            "the landmarks of the data set instead."
-        )
-    if _TEACHER not in (path.get("ignore_resume_networks") or []):
-        raise ValueError(
-            f"path.ignore_resume_networks must have {_TEACHER}: BasicSR would look for the teacher among the run's own "
-            f"checkpoints when it resumes. Set ignore_resume_networks: [{_TEACHER}]"
-        )

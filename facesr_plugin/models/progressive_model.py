@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
-from facesr_plugin.models.face_sr_gan_model import FaceSRGANModel
+from facesr_plugin.models.face_sr_gan_model import FaceSRGANModel, find_missing_opponent
 from facesr_plugin.models.stages import Place, read_schedule
 from facesr_plugin.ops.protocol import denormalise, normalise, reduce_faces
 from facesr_plugin.registry import MODEL_REGISTRY
@@ -51,7 +51,8 @@ class ProgressiveFSRModel(FaceSRGANModel):
 
     @classmethod
     def find_problems(cls, options: dict[str, Any]) -> Iterator[str]:
-        """Report stages that do not fit, and gradients in parts."""
+        """Report what the critic lacks, stages that do not fit, and gradients in parts."""
+        yield from find_missing_opponent(options)
         try:
             read_schedule(options)
         except ValueError as error:
@@ -137,7 +138,7 @@ class ProgressiveFSRModel(FaceSRGANModel):
         """One step on what the generator makes now; none in a stage without ``gan``."""
         if "gan" not in self.place.stage.weights:
             return {}
-        with torch.no_grad():
+        with torch.no_grad(), self.precision.autocast():
             self.output = self.predict(self.net_g)
         return super().train_discriminator()
 

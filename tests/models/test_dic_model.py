@@ -205,13 +205,6 @@ def test_sides_that_the_hourglass_cannot_halve_are_refused(tmp_path: Path) -> No
         model.optimize_parameters(1)
 
 
-def test_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    model = build(tmp_path)
-    model._losses = {"l_g_pixel": torch.tensor(1.0), "l_g_align": torch.tensor(float("nan"))}
-    with pytest.raises(ValueError, match="got l_g_align nan: the training has exploded. Lower train.optim_g.lr, or"):
-        model.get_current_log()
-
-
 # Validation
 
 

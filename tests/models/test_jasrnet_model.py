@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models import build_model
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 
 from facesr_plugin.checkpoints import load_weights, read_checkpoint
@@ -147,32 +146,6 @@ def test_unknown_points_have_no_share_in_the_loss(tmp_path: Path) -> None:
     biases = [stage[-1].bias.grad for stage in model.net_g.stages]
     assert all(bias[0] != 0 and bias[-1] != 0 and bool((bias[1:-1] == 0).all()) for bias in biases[-1:])
     assert all(torch.isfinite(bias).all() for bias in biases)
-
-
-class _Watch(TorchDispatchMode):
-    """Note operators that would wait for a device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero", "equal"):
-            self.waits.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-def test_iteration_does_not_wait_for_the_device(tmp_path: Path) -> None:
-    model = build_model(jasrnet_options(tmp_path, clip_grad_value=1.0, ema_decay=0.9))
-    step(model, 1)
-    model.feed_data(jasrnet_batch(2))
-    with _Watch() as watch:
-        torch.ones(1).item()
-        model.optimizer_g.zero_grad()
-        model.train_on_batch()
-    assert set(watch.waits[1:]) <= {"_local_scalar_dense"}  # Adam reads its step counters, which are on the CPU
-    assert len(watch.waits) - 1 <= len(list(model.net_g.parameters()))
 
 
 def test_batch_without_landmarks_is_refused(tmp_path: Path) -> None:

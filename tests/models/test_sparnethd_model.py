@@ -180,9 +180,9 @@ def test_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
         step(model, 1, number=3)
 
 
-@pytest.mark.parametrize(("accumulate", "error"), [(0, ValueError), (1.5, TypeError)])
-def test_accumulate_must_be_a_positive_integer(tmp_path: Path, accumulate: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="train.accumulate must be"):
+@pytest.mark.parametrize("accumulate", [0, 1.5])
+def test_accumulate_must_be_a_positive_integer(tmp_path: Path, accumulate: Any) -> None:
+    with pytest.raises(ValueError, match="train.accumulate must be"):
         build(tmp_path, accumulate=accumulate)
 
 

@@ -1,0 +1,212 @@
+"""Everything in the options of a training that no model could work with, found without data and weights.
+
+A model's constructor stops at the first of these; the check before a run has all in one list. Networks, losses,
+schedulers and steps say themselves what they refuse: they are built, networks without memory for their weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils.registry import LOSS_REGISTRY as ALL_LOSSES
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from facesr_plugin.cards import SystemCard
+from facesr_plugin.models.building import find_network_problems, find_train_problems
+from facesr_plugin.models.distributed import find_sync_problems
+from facesr_plugin.models.gradient_steps import find_step_problems
+from facesr_plugin.models.speed import find_speed_problems
+from facesr_plugin.registry import ARCH_REGISTRY, LOSS_REGISTRY
+
+_SCHEDULERS = {
+    "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+    "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+    "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+}
+_FILLS = {"normal_", "uniform_", "normalize"}
+_READS_FILES = {"weights", "vgg_type"}  # parameters of losses that read a network, which takes its time
+
+
+def find_model_problems(options: Mapping[str, Any], model: Any) -> list[str]:
+    """Say what cannot work in the option file of a training.
+
+    Args:
+        options: Of the file; its sections are sections.
+        model: Class of the model.
+
+    Returns:
+        One text per problem.
+    """
+    train = options["train"]
+    finders: tuple[Callable[[], Iterable[str]], ...] = (
+        lambda: find_network_problems(options),
+        lambda: find_train_problems(train, model.train_keys, model.own_losses),
+        lambda: _find_argument_problems(options),
+        lambda: _find_loss_problems(train),
+        lambda: _find_scheduler_problems(train),
+        lambda: find_step_problems(options),
+        lambda: _find_count_problems(options),
+        lambda: find_sync_problems(options),
+        lambda: find_speed_problems(options),
+        lambda: model.find_problems(options),
+    )
+    return gather(finders)
+
+
+def gather(finders: Iterable[Callable[[], Iterable[str]]]) -> list[str]:
+    """Return what several finders find, without repetition.
+
+    One may stumble over what another one finds; if none finds anything, its error is raised.
+    """
+    problems: dict[str, None] = {}
+    stumbled: list[Exception] = []
+    for find in finders:
+        try:
+            for problem in find():
+                problems[problem] = None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            stumbled.append(error)
+    if stumbled and not problems:
+        raise stumbled[0]
+    return list(problems)
+
+
+# Networks
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what only gives weights their first values: with ``meta`` nothing of it is kept, and it is slow."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[Any], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            return (*args, *kwargs.values())[0]
+        return func(*args, **kwargs)
+
+
+def _build_empty(section: Mapping[str, Any]) -> nn.Module:
+    arguments = {key: deepcopy(value) for key, value in section.items() if key != "type"}
+    with torch.device("meta"), _Unfilled():
+        return ARCH_REGISTRY.get(section["type"])(**arguments)
+
+
+def _own_networks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Sections of networks of this package that have no unknown key."""
+    wrong = " ".join(find_network_problems(dict(options)))
+    sections = {key: section for key, section in options.items() if key.startswith("network_") and section}
+    return {key: section for key, section in sections.items() if section["type"] in ARCH_REGISTRY and key not in wrong}
+
+
+def _find_argument_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    for where, section in _own_networks(options).items():
+        try:
+            _build_empty(section)
+        except Exception as error:  # whatever a wrong argument leads to
+            yield f"{where}: {_words(error)}"
+
+
+def find_size_problems(options: Mapping[str, Any], card: SystemCard) -> Iterator[str]:
+    """Say which faces the card does not allow, and whether the network restores others than the ground truth.
+
+    Args:
+        options: Of a training.
+        card: Of the system; its network takes one image.
+    """
+    scale = options.get("scale", card.scale)
+    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        yield f"scale must be a whole number, the factor by which faces are reduced, got {scale!r}"
+        return
+    sizes = {phase: section.get("gt_size") or card.gt_size for phase, section in options["datasets"].items()}
+    for gt_size in dict.fromkeys(size for size in sizes.values() if isinstance(size, int)):  # else the data set says so
+        where = " and ".join(f"datasets.{phase}" for phase, size in sizes.items() if size == gt_size)
+        try:
+            sized = card.sized(gt_size, scale)
+        except ValueError as error:
+            yield f"gt_size of {where} with scale {scale}: {error}"
+        else:
+            yield from _find_result_problems(options, sized, where)
+
+
+def _find_result_problems(options: Mapping[str, Any], card: SystemCard, where: str) -> Iterator[str]:
+    """Let the network restore a face of shapes only."""
+    section = _own_networks(options).get("network_g")
+    if section is None or section["type"] != card.arch:
+        return
+    side = card.lq_size if card.upsampling is None else card.gt_size
+    try:
+        with torch.no_grad():
+            made = _build_empty(section).eval()(torch.empty(1, 3, side, side, device="meta"))
+    except Exception as error:  # reported as an argument, or the network refuses the size
+        yield f"network_g cannot restore the faces of {where}: {_words(error)}"
+        return
+    if made.shape[-1] != card.gt_size:
+        yield (
+            f"network_g must give images of {card.gt_size} pixels, the gt_size of {where}, got {made.shape[-1]}. "
+            "Change its sizes or gt_size."
+        )
+
+
+# The section `train`
+
+
+def _find_loss_problems(train: Mapping[str, Any]) -> Iterator[str]:
+    sections = {key: section for key, section in train.items() if str(key).endswith("_opt") and section}
+    if not sections:
+        yield "train must have at least one loss section such as pixel_opt, got none"
+    for key, section in sections.items():
+        if section.get("type") not in ALL_LOSSES:
+            continue  # reported as an unknown name
+        loss, arguments = ALL_LOSSES.get(section["type"]), {name: section[name] for name in section if name != "type"}
+        known = inspect.signature(loss).parameters
+        builds = section["type"] in LOSS_REGISTRY and not _READS_FILES & set(known)
+        try:
+            inspect.signature(loss).bind(**arguments)
+            if builds:
+                loss(**deepcopy(arguments))
+        except (TypeError, ValueError) as error:
+            yield f"train.{key}: {error}"
+
+
+def _find_scheduler_problems(train: Mapping[str, Any]) -> Iterator[str]:
+    section = train.get("scheduler")
+    if not section:
+        return
+    settings = dict(section)
+    kind = settings.pop("type", None)
+    if kind not in _SCHEDULERS:
+        yield f"train.scheduler.type must be one of {', '.join(_SCHEDULERS)}, got {kind!r}"
+        return
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-4)
+    try:
+        _SCHEDULERS[kind](optimizer, **settings)
+    except (AssertionError, TypeError, ValueError) as error:
+        yield f"train.scheduler: {error}"
+
+
+def _find_count_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of iterations and images."""
+    train, data = options["train"], (options.get("datasets") or {}).get("train") or {}
+    for section, keys in (("train", ("total_iter",)), ("logger", ("print_freq", "save_checkpoint_freq")),
+                          ("val", ("val_freq",))):  # fmt: skip
+        for key in keys:
+            value = (options.get(section) or {}).get(key)
+            if isinstance(value, int | float) and not 1 <= value < math.inf:
+                yield f"{section}.{key} must be 1 or more, got {value}"
+    batch, parts = data.get("batch_size_per_gpu"), train.get("accumulate", 1)
+    if not isinstance(batch, int) or batch < 1:
+        yield f"datasets.train.batch_size_per_gpu must be a whole number from 1 on, got {batch!r}"
+    elif isinstance(parts, int) and parts > 0 and batch % parts:
+        yield f"datasets.train.batch_size_per_gpu must be a multiple of train.accumulate ({parts}), got {batch}"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
