@@ -17,7 +17,8 @@ from pathlib import Path
 import yaml
 
 import facesr_plugin
-from facesr_plugin.option_check import check_options
+from facesr_plugin.compat.option_list import settled
+from facesr_plugin.run_check import Start, check_run
 from facesr_plugin.utils.option_file import load_option_file, override
 
 NO_BASICSR = (
@@ -53,20 +54,20 @@ def _run(module: str, function: str, opt: str | Path, overrides: Sequence[str], 
     if importlib.util.find_spec("basicsr") is None:
         raise ImportError(NO_BASICSR)
     facesr_plugin.register()
-    _check(options, function == "train_pipeline")
+    is_train = function == "train_pipeline"
+    check_run(options, _start(options, is_train, flags))
     pipeline = getattr(importlib.import_module(module), function)
     with tempfile.TemporaryDirectory(prefix="facesr-") as folder:
         merged = Path(folder) / Path(opt).name
         merged.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        with _arguments(["-opt", str(merged), *flags]):
+        with _arguments(["-opt", str(merged), *flags]), settled(merged):
             pipeline(str(Path.cwd()))
 
 
-def _check(options: dict, is_train: bool) -> None:
-    from basicsr.utils import registry
-
-    kinds = ("dataset", "loss", "metric", "model")
-    check_options(options, is_train, {kind: getattr(registry, f"{kind.upper()}_REGISTRY") for kind in kinds})
+def _start(options: dict, is_train: bool, flags: Sequence[str]) -> Start:
+    launcher = flags[flags.index("--launcher") + 1] if "--launcher" in flags else "none"
+    states = Path("experiments", str(options.get("name")), "training_states")
+    return Start(is_train, launcher, "--auto_resume" in flags and any(states.glob("*.state")))
 
 
 @contextmanager

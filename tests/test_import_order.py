@@ -22,13 +22,15 @@ LEVELS = (
     ("losses", "metrics", "data"),
     ("models",),
     ("pipeline", "inference", "evaluation"),
-    ("diagnosis", "option_check", "train", "test", "commands", "cli"),
+    ("diagnosis", "option_check", "run_check", "train", "test", "commands", "cli"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 # Upward imports that are meant, (importing module, imported part): all inside functions, so that nothing loads early.
 EXCEPTIONS = {
     ("__init__", "registry"),  # facesr_plugin.register()
     ("__init__", "pipeline"),  # facesr_plugin.load()
+    ("compat.option_list", "registry"),  # which models are this package's
+    ("compat.option_list", "run_check"),  # the check of a whole run
     ("compat.resume", "checkpoints"),  # training states are read by the restricted reader
 }
 

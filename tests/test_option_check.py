@@ -24,6 +24,8 @@ def give_weights(options: dict[str, Any], path: Path) -> None:
     for section in options.get("train", {}).values():
         if isinstance(section, dict) and section.get("type") in _LOSS_WEIGHTS:
             section["weights"] = str(path)
+    if options.get("network_teacher"):
+        options["path"]["pretrain_network_teacher"] = str(path)
 
 
 @pytest.mark.parametrize("name", list(shipped_options()))
@@ -157,8 +159,9 @@ def test_attention_figures_need_tensorboard_and_a_training() -> None:
         check(options, is_train=False)
 
 
-def test_metric_may_be_left_out() -> None:
+def test_metric_may_be_left_out(tmp_path: Path) -> None:
     options = load_option_file(shipped_options()["fan_distill"])
+    give_weights(options, tmp_path / "weights.pth")
     options["val"]["metrics"]["nme"] = None
     check(options)
 

@@ -22,6 +22,7 @@ from facesr_plugin.cards import SystemCard
 from facesr_plugin.models.building import find_network_problems, find_train_problems
 from facesr_plugin.models.distributed import find_sync_problems
 from facesr_plugin.models.gradient_steps import find_step_problems
+from facesr_plugin.models.old_checkpoints import find_keep_problems
 from facesr_plugin.models.speed import find_speed_problems
 from facesr_plugin.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
@@ -55,6 +56,7 @@ def find_model_problems(options: Mapping[str, Any], model: Any) -> list[str]:
         lambda: _find_count_problems(options),
         lambda: find_sync_problems(options),
         lambda: find_speed_problems(options),
+        lambda: find_keep_problems(options),
         lambda: model.find_problems(options),
     )
     return gather(finders)
@@ -115,44 +117,29 @@ def _find_argument_problems(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def find_size_problems(options: Mapping[str, Any], card: SystemCard) -> Iterator[str]:
-    """Say which faces the card does not allow, and whether the network restores others than the ground truth.
+    """Say which faces the card does not allow, and whether the network changes their size.
 
     Args:
         options: Of a training.
-        card: Of the system; its network takes one image.
+        card: Of a system whose network takes images of the ground truth's size.
     """
     scale = options.get("scale", card.scale)
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         yield f"scale must be a whole number, the factor by which faces are reduced, got {scale!r}"
         return
-    sizes = {phase: section.get("gt_size") or card.gt_size for phase, section in options["datasets"].items()}
-    for gt_size in dict.fromkeys(size for size in sizes.values() if isinstance(size, int)):  # else the data set says so
-        where = " and ".join(f"datasets.{phase}" for phase, size in sizes.items() if size == gt_size)
-        try:
-            sized = card.sized(gt_size, scale)
-        except ValueError as error:
-            yield f"gt_size of {where} with scale {scale}: {error}"
-        else:
-            yield from _find_result_problems(options, sized, where)
-
-
-def _find_result_problems(options: Mapping[str, Any], card: SystemCard, where: str) -> Iterator[str]:
-    """Let the network restore a face of shapes only."""
-    section = _own_networks(options).get("network_g")
-    if section is None or section["type"] != card.arch:
-        return
-    side = card.lq_size if card.upsampling is None else card.gt_size
-    try:
-        with torch.no_grad():
-            made = _build_empty(section).eval()(torch.empty(1, 3, side, side, device="meta"))
-    except Exception as error:  # reported as an argument, or the network refuses the size
-        yield f"network_g cannot restore the faces of {where}: {_words(error)}"
-        return
-    if made.shape[-1] != card.gt_size:
-        yield (
-            f"network_g must give images of {card.gt_size} pixels, the gt_size of {where}, got {made.shape[-1]}. "
-            "Change its sizes or gt_size."
-        )
+    for phase, section in (options.get("datasets") or {}).items():
+        gt_size = section.get("gt_size") or card.gt_size
+        if isinstance(gt_size, int):  # else the data set says so
+            try:
+                card.sized(gt_size, scale)
+            except ValueError as error:
+                yield f"datasets.{phase}.gt_size with scale {scale}: {error}"
+    section = _own_networks(options).get("network_g") or {}
+    if section.get("type") == card.arch:
+        known = inspect.signature(ARCH_REGISTRY.get(card.arch)).parameters
+        sides = [section.get(name, known[name].default) for name in ("in_size", "out_size")]
+        if sides[0] != sides[1]:
+            yield f"network_g.out_size must be in_size, since faces are enlarged before it, got {sides[1]}, {sides[0]}"
 
 
 # The section `train`
