@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import lmdb
 
 from facesr_plugin.data.image_head import HEAD_BYTES, image_shape
+from facesr_plugin.data.lmdb_pages import Contents, check_pages
 from facesr_plugin.utils.files import atomic_write_text
 from facesr_plugin.utils.lmdb_env import close_shared, open_shared
 from facesr_plugin.utils.lock import lock
@@ -32,6 +33,8 @@ OWN_FILES = (META_FILE, SKIPPED_FILE, LANDMARK_FILE, "data.mdb", "lock.mdb", PLA
 COMPRESS_LEVEL = 1
 FIRST_MAP_SIZE = 64 * 2**20
 _COMMIT_S = 10
+_MAX_KEY_BYTES = 511  # of LMDB
+_MAX_SIDE = 2**20
 
 
 class MetaEntry(NamedTuple):
@@ -103,17 +106,13 @@ class LmdbWriter:
         if not finished:
             atomic_write_text(self.path / PLAN_FILE, json.dumps(plan, indent=1, sort_keys=True) + "\n")
         self._environment = _open_for_writing(self.path, map_size)
-        check_whole(self.path, self._environment)
-        with self._environment.begin() as transaction:
+        with _named_errors(self.path), self._environment.begin() as transaction:
             self.keys = {key.decode("utf-8") for key in transaction.cursor().iternext(values=False)}
 
     def _is_damaged(self) -> bool:
         """Whether an interrupted run cannot be continued."""
-        if not (self.path / "data.mdb").exists():
-            return False
         try:
-            with contextlib.closing(_open_for_writing(self.path, FIRST_MAP_SIZE)) as environment:
-                check_whole(self.path, environment)
+            _open_for_writing(self.path, FIRST_MAP_SIZE).close()
         except ValueError:
             return True
         return False
@@ -178,15 +177,15 @@ class LmdbWriter:
             OSError: If the disk is full.
         """
         self.commit()
-        with self._environment.begin(buffers=True) as transaction:
-            entries = [
-                MetaEntry(str(key, "utf-8"), image_shape(bytes(value[:HEAD_BYTES]), str(key, "utf-8")))
-                for key, value in transaction.cursor()
-            ]
+        with _named_errors(self.path), self._environment.begin(buffers=True) as transaction:
+            entries = [self._entry(str(key, "utf-8"), value) for key, value in transaction.cursor()]
         lines = [f"{key}.png ({h},{w},{c}) {COMPRESS_LEVEL}\n" for key, (h, w, c) in entries]
         atomic_write_text(self.path / META_FILE, "".join(lines))
         self.complete = True
         return entries
+
+    def _entry(self, key: str, content: memoryview) -> MetaEntry:
+        return MetaEntry(key, image_shape(bytes(content[:HEAD_BYTES]), f"{self.path}: {key}"))
 
     def discard(self) -> None:
         """Close, and remove what was written: the folder too, if nothing else is in it."""
@@ -228,8 +227,7 @@ class LmdbReader:
             raise FileNotFoundError(
                 f"{self.path} has no data.mdb. Copy it again, or make it with facesr prepare faces."
             )
-        stored = check_whole(self.path, self._environment())
-        self._num_bytes = _num_bytes(self._environment())
+        stored, self._num_bytes = check_whole(self.path)
         if stored < len(self.entries):
             raise ValueError(
                 f"{self.path / META_FILE} lists {len(self.entries)} images, the data has {stored}. "
@@ -250,17 +248,15 @@ class LmdbReader:
             ValueError: If the data file was cut off since it was opened.
         """
         _check_size(self.path / "data.mdb", self._num_bytes)
-        with self._environment().begin() as transaction:
+        with _named_errors(self.path), self._environment().begin() as transaction:
             value = transaction.get(key.encode("utf-8"))
         if value is None:
             raise KeyError(f"{self.path} has no key {key!r}. Does its {META_FILE} belong to it?")
         return value
 
     def _environment(self) -> lmdb.Environment:
-        try:
+        with _named_errors(self.path):
             return open_shared(self.path)
-        except lmdb.Error as error:
-            raise ValueError(f"{self.path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error
 
 
 _REMEDY = "Copy the LMDB again, or make it again with facesr prepare faces --overwrite."
@@ -280,7 +276,11 @@ def read_meta_info(path: Path) -> list[MetaEntry]:
         raise ValueError(
             f"LMDB {path} has no {META_FILE}: it is not finished. Run the facesr prepare command that makes it again."
         )
-    entries = [_parse_meta_line(line, meta) for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = meta.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{meta} must be UTF-8 text, got binary data. {_REMEDY}") from error
+    entries = [_parse_meta_line(line, meta) for line in lines if line.strip()]
     if not entries:
         raise ValueError(f"{meta} must list at least one image, got an empty file. {_REMEDY}")
     return entries
@@ -290,27 +290,29 @@ def _parse_meta_line(line: str, meta: Path) -> MetaEntry:
     try:
         name, shape, _ = line.rsplit(" ", 2)
         height, width, channels = (int(side) for side in shape.strip("()").split(","))
+        key = name.rpartition(".")[0] or name
+        fits = min(height, width, channels) > 0 and max(height, width, channels) <= _MAX_SIDE
+        if not fits or not 0 < len(key.encode("utf-8")) <= _MAX_KEY_BYTES or "\0" in key:
+            raise ValueError("impossible key or size")
     except ValueError as error:
-        raise ValueError(f"{meta} must have lines 'key.png (h,w,c) 1', got {line!r}. {_REMEDY}") from error
-    return MetaEntry(name.rpartition(".")[0] or name, (height, width, channels))
+        raise ValueError(f"{meta} must have lines 'key.png (h,w,c) 1', got {line[:200]!r}. {_REMEDY}") from error
+    return MetaEntry(key, (height, width, channels))
 
 
-def check_whole(path: Path, environment: lmdb.Environment) -> int:
-    """Check that the data file has every page that LMDB counts on; reading a missing one would kill the process.
-
-    Returns:
-        The number of keys.
+def check_whole(path: Path) -> Contents:
+    """Check that the data file is whole and that all in it stays inside it; LMDB would kill the process otherwise.
 
     Raises:
         FileNotFoundError: If there is none any more.
-        ValueError: If the file is shorter.
+        ValueError: If it is cut off or damaged.
     """
-    _check_size(path / "data.mdb", _num_bytes(environment))
-    return environment.stat()["entries"]
-
-
-def _num_bytes(environment: lmdb.Environment) -> int:
-    return (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    data = path / "data.mdb"
+    try:
+        return check_pages(data)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{data} is gone. {_REMEDY}") from error
+    except ValueError as error:
+        raise ValueError(f"{data} {error}. {_REMEDY}") from error
 
 
 def _check_size(data: Path, needed: int) -> None:
@@ -320,6 +322,15 @@ def _check_size(data: Path, needed: int) -> None:
         raise FileNotFoundError(f"{data} is gone. {_REMEDY}") from error
     if size < needed:
         raise ValueError(f"{data} is cut off: it has {size} of {needed} bytes. {_REMEDY}")
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Give what LMDB says of damaged data the form of other damaged files."""
+    try:
+        yield
+    except (lmdb.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error
 
 
 def remove_lmdb(path: Path) -> None:
@@ -350,7 +361,8 @@ def _state_of(path: Path, plan: dict[str, Any]) -> str | None:
 
 
 def _open_for_writing(path: Path, map_size: int) -> lmdb.Environment:
-    try:
+    data = path / "data.mdb"
+    if data.exists() and data.stat().st_size:  # an empty one is what a kill at the very beginning leaves
+        check_whole(path)
+    with _named_errors(path):
         return lmdb.open(str(path), map_size=map_size)
-    except lmdb.Error as error:
-        raise ValueError(f"{path / 'data.mdb'} is damaged: {error}. {_REMEDY}") from error

@@ -271,3 +271,28 @@ def test_unpatched_basicsr_reads_it(tmp_path):
     environment = {**os.environ, "FACESR_COMPAT": "-lmdb-reopen,-lmdb-writer"}
     lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
     assert lines == [f"face_{i:02d} 3 16 16 {make_image(i, 32).sum(dtype=int)}" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a.png (-1,4,3) 1",
+        "a.png (4,0,3) 1",
+        "a.png (99999999999999999999,4,3) 1",
+        "a\0.png (4,4,3) 1",
+        "x" * 600 + ".png (4,4,3) 1",
+    ],
+)
+def test_reader_refuses_impossible_lines(tmp_path, line):
+    write_lmdb(tmp_path / "x.lmdb", 1)
+    (tmp_path / "x.lmdb" / "meta_info.txt").write_text(line)
+    with pytest.raises(ValueError, match=r"meta_info\.txt must have lines 'key\.png \(h,w,c\) 1', got '") as caught:
+        LmdbReader(tmp_path / "x.lmdb")
+    assert len(str(caught.value)) < 600
+
+
+def test_reader_refuses_a_list_that_is_no_text(tmp_path):
+    write_lmdb(tmp_path / "x.lmdb", 1)
+    (tmp_path / "x.lmdb" / "meta_info.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"meta_info\.txt must be UTF-8 text, got binary data"):
+        LmdbReader(tmp_path / "x.lmdb")
