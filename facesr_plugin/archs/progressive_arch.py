@@ -35,7 +35,7 @@ def check_step(step: int) -> None:
     Raises:
         ValueError: If ``step`` is not 1, 2 or 3.
     """
-    if step not in range(1, NUM_STEPS + 1):
+    if step not in (1, 2, 3):
         raise ValueError(f"step must be 1, 2 or 3, got {step!r}")
 
 
