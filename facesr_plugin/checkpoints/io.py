@@ -27,7 +27,7 @@ from facesr_plugin.checkpoints.reader import read_content
 from facesr_plugin.checkpoints.system_format import OFFICIAL, OURS
 from facesr_plugin.checkpoints.wrapping import KINDS, RECORD, Found, find_networks
 from facesr_plugin.registry import ARCH_REGISTRY
-from facesr_plugin.utils.files import atomic_write
+from facesr_plugin.utils.files import atomic_write, torch_writer
 
 FORMAT_VERSION = 1
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -132,7 +132,7 @@ def save_weights(path: str | os.PathLike, weights: Weights) -> None:
         metadata = {"format": "pt", RECORD: json.dumps(record), "kind": kind}
         atomic_write(path, _bytes_writer(safetensors_bytes(tensors, metadata)))
     else:
-        atomic_write(path, _torch_writer({kind: tensors, RECORD: record}))
+        atomic_write(path, torch_writer({kind: tensors, RECORD: record}))
 
 
 def save_official(path: str | os.PathLike, weights: Weights, dialect: str = OFFICIAL) -> None:
@@ -156,7 +156,7 @@ def save_official(path: str | os.PathLike, weights: Weights, dialect: str = OFFI
     wrap = form.dialect(dialect).wrap
     tensors = _compact(to_official(weights.system, weights.state_dict, weights.args, dialect))
     if suffix != ".safetensors":
-        atomic_write(path, _torch_writer(wrap(tensors, form.read_call(weights.call))))
+        atomic_write(path, torch_writer(wrap(tensors, form.read_call(weights.call))))
     elif not form.call_names:
         atomic_write(path, _bytes_writer(safetensors_bytes(tensors, {"format": "pt"})))
     else:
@@ -298,10 +298,6 @@ def _compact(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen.add(tensor.data_ptr())
         compact[key] = tensor
     return compact
-
-
-def _torch_writer(data: Any) -> Any:
-    return lambda file: torch.save(data, file)
 
 
 def _bytes_writer(data: bytes) -> Any:

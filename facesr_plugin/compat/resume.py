@@ -7,11 +7,17 @@ it runs. So the replacement happens when the script calls ``parse_options``, its
 from __future__ import annotations
 
 import functools
+import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from facesr_plugin.compat.patch import Patch, names_in, rebind
+from facesr_plugin.utils.files import check_writable
+
+_FORM = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
+logger = logging.getLogger("basicsr.facesr")
 
 
 def _loads_onto_gpu(function: Any) -> bool:
@@ -44,37 +50,90 @@ def _apply() -> None:
 def load_resume_state(opt: dict) -> dict | None:
     """Load the newest (``--auto_resume``) or the named training state onto the CPU.
 
+    A state that cannot be read, or whose networks cannot, is passed over for the one before, with a warning; a named
+    one is an error.
+
     Args:
         opt: Parsed options; ``path.resume_state`` and the networks' paths are set like BasicSR does, and a seed that
             the first run drew for itself is taken over.
 
     Raises:
         FileNotFoundError: If the named state does not exist.
-        ValueError: If it is damaged or holds more than tensors and plain containers.
+        OSError: If the run cannot write into its folders.
+        ValueError: If it, or every state of a run, is damaged or holds more than tensors and plain containers.
     """
     from basicsr.utils import check_resume
 
-    from facesr_plugin.checkpoints import read_checkpoint  # higher layer, but only when a run starts
-
-    if opt["auto_resume"]:
-        newest = newest_state(Path(opt["path"]["training_states"]))
-        if newest is not None:
-            opt["path"]["resume_state"] = str(newest)
-    path = opt["path"].get("resume_state")
-    if not path or (opt["auto_resume"] and newest is None):
+    state = _newest_readable(opt) if opt["auto_resume"] else _named(opt)
+    if state is None:
         return None
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path.resume_state must be a training state, {path} does not exist")
-    state = read_checkpoint(path)
     check_resume(opt, state["iter"])
     _take_over_seed(opt, state)
+    if opt["rank"] == 0:
+        check_writable(opt["path"]["models"])
+        check_writable(opt["path"]["training_states"])
     return state
+
+
+def find_states(folder: Path) -> dict[int, Path]:
+    """Return the files ``<iteration>.state`` of a folder by iteration, in ascending order; it need not exist."""
+    found = (re.fullmatch(r"([0-9]+)\.state", path.name) for path in folder.glob("*.state"))
+    return {iteration: folder / f"{text}.state" for iteration, text in sorted((int(m[1]), m[1]) for m in found if m)}
 
 
 def newest_state(folder: Path) -> Path | None:
     """The ``<iteration>.state`` file with the highest iteration, or None."""
-    states = [path for path in folder.glob("*.state") if path.stem.isdigit()]
-    return max(states, key=lambda path: int(path.stem), default=None)
+    return next(reversed(find_states(folder).values()), None)
+
+
+def _named(opt: dict) -> dict | None:
+    path = opt["path"].get("resume_state")
+    if not path:
+        return None
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path.resume_state must be a training state, {path} does not exist")
+    try:
+        return _read(Path(path), opt)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"path.resume_state must be a training state with its networks, got {path}: {error}. Name another one, or "
+            "take --auto_resume: it goes on from the newest that can be read."
+        ) from error
+
+
+def _newest_readable(opt: dict) -> dict | None:
+    problems = []
+    for path in reversed(find_states(Path(opt["path"]["training_states"])).values()):
+        try:
+            state = _read(path, opt)
+        except (OSError, ValueError) as error:
+            problems.append(f"{path}: {error}")
+            continue
+        opt["path"]["resume_state"] = str(path)
+        for text in problems if opt["rank"] == 0 else ():
+            logger.warning("Passed over a training state that cannot be used, going on from %s. %s", path.name, text)
+        return state
+    if problems:
+        raise ValueError(
+            "--auto_resume must find a training state that can be used, got none. To start anew, drop --auto_resume; "
+            "the folder is then renamed, not lost.\n" + "\n".join(f"  {text}" for text in problems)
+        )
+    return None
+
+
+def _read(path: Path, opt: dict) -> dict:
+    """Read a state, and try to read the networks that belong to it."""
+    from facesr_plugin.checkpoints import read_checkpoint  # higher layer, but only when a run starts
+
+    state = read_checkpoint(path)
+    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in _FORM.items()):
+        raise ValueError(f"it must hold {', '.join(_FORM)} as BasicSR's training states do")
+    ignored = opt["path"].get("ignore_resume_networks") or ()
+    for name in (key for key, section in opt.items() if key.startswith("network_") and section):
+        if name not in ignored:
+            network = name.removeprefix("network_")
+            read_checkpoint(Path(opt["path"]["models"]) / f"net_{network}_{state['iter']}.pth")
+    return state
 
 
 def _take_over_seed(opt: dict, state: dict) -> None:

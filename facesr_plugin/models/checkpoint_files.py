@@ -10,7 +10,9 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from facesr_plugin.checkpoints import load_weights
+from facesr_plugin.compat.resume import newest_state
 from facesr_plugin.models import training_state
+from facesr_plugin.models.old_checkpoints import remove_old_checkpoints
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
 
@@ -42,7 +44,7 @@ class CheckpointFiles:
             stated = {"call": dict(self.call), "faces": training_state.stated_faces(self.opt, self.card)}
             content["facesr"] |= {name: value for name, value in stated.items() if value}
         name = "latest" if current_iter == -1 else current_iter
-        training_state.save_torch(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
+        self._write(Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth", content)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load weights of this package, of BasicSR or of the official release through the safe reader.
@@ -77,6 +79,8 @@ class CheckpointFiles:
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write ``<iteration>.state`` atomically: BasicSR's content and a ``facesr`` record for an exact resume.
 
+        Then checkpoints beyond ``logger.keep_checkpoints`` are removed.
+
         Raises:
             OSError: If it cannot be written; earlier states are unchanged.
         """
@@ -93,8 +97,30 @@ class CheckpointFiles:
             "schedulers": [training_state.plain_scheduler_state(scheduler) for scheduler in self.schedulers],
             "facesr": run,
         }
-        training_state.save_torch(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
+        self._write(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
         self._saved = (epoch, current_iter)
+        self._remove_old(current_iter)
+
+    def _remove_old(self, newest: int) -> None:
+        keep = (self.opt.get("logger") or {}).get("keep_checkpoints")
+        if keep is not None:
+            labels = ["net_" + key.removeprefix("network_") for key in self.opt if key.startswith("network_")]
+            folders = (self.opt["path"]["models"], self.opt["path"]["training_states"])
+            remove_old_checkpoints(*folders, labels, keep=keep, newest=newest)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a file of the run; what is wrong with the disk becomes a text for who runs the training."""
+        try:
+            training_state.save_torch(path, content)
+        except OSError as error:
+            newest = newest_state(Path(self.opt["path"]["training_states"]))
+            way_on = "there is none before it"
+            if newest is not None:
+                way_on = f"those before are intact: the same command with --auto_resume goes on from {newest.name}"
+            raise OSError(
+                f"the run stops, since it cannot write {path}: {error.strerror or error}. Make room (also check quota "
+                f"and permissions); of the checkpoints, {way_on}."
+            ) from None
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from facesr_plugin.models.building import build_criteria, build_optimizer, check
 from facesr_plugin.models.checkpoint_files import CheckpointFiles
 from facesr_plugin.models.distributed import DistributedNetworks, find_sync_problems
 from facesr_plugin.models.gradient_steps import GradientSteps, find_step_problems
+from facesr_plugin.models.old_checkpoints import find_keep_problems
 from facesr_plugin.models.option_problems import find_size_problems
 from facesr_plugin.models.skipped_images import SkippedImages
 from facesr_plugin.models.speed import compile_networks, find_speed_problems, set_tf32, uncompiled
@@ -81,7 +83,8 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
             POSITION.reset()
             CURRENT_RUN.start(self)
             check_train(opt["train"], self.train_keys, self.own_losses)
-            for problem in (*find_sync_problems(opt), *find_step_problems(opt), *find_speed_problems(opt)):
+            finders = (find_sync_problems, find_step_problems, find_speed_problems, find_keep_problems)
+            for problem in chain.from_iterable(finder(opt) for finder in finders):
                 raise ValueError(problem)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         set_tf32((opt.get("train") or {}).get("tf32") or False)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from facesr_plugin.cards import SystemCard
-from facesr_plugin.utils.files import atomic_write
+from facesr_plugin.utils.files import atomic_write, torch_writer
 from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.seeding import seed_generators
 
@@ -64,7 +64,7 @@ def save_torch(path: str | Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written (a full disk); an older file of that name is unchanged.
     """
-    atomic_write(path, lambda file: torch.save(content, file))
+    atomic_write(path, torch_writer(content))
 
 
 def cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) -> None:
@@ -43,6 +43,42 @@ def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) ->
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     sync_folder(target.parent)
+
+
+def torch_writer(content: Any) -> Callable[[BinaryIO], None]:
+    """Return a writer for ``atomic_write`` that puts ``torch.save`` of plain content into the file.
+
+    On a full disk torch raises a RuntimeError that does not say so; this one raises the disk's own error.
+    """
+
+    def write(file: BinaryIO) -> None:
+        import torch
+
+        recorded = _Recorded(file)
+        try:
+            torch.save(content, recorded)
+        except RuntimeError as error:
+            raise recorded.error or error from None
+
+    return write
+
+
+class _Recorded:
+    """A file that keeps the error of a write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def check_writable(folder: str | os.PathLike) -> None:
