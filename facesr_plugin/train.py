@@ -18,6 +18,7 @@ import yaml
 
 import facesr_plugin
 from facesr_plugin.compat.option_list import settled
+from facesr_plugin.compat.process_group import told_to_launcher
 from facesr_plugin.run_check import Start, check_run
 from facesr_plugin.utils.option_file import load_option_file, override
 
@@ -60,7 +61,7 @@ def _run(module: str, function: str, opt: str | Path, overrides: Sequence[str], 
     with tempfile.TemporaryDirectory(prefix="facesr-") as folder:
         merged = Path(folder) / Path(opt).name
         merged.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        with _arguments(["-opt", str(merged), *flags]), settled(merged):
+        with _arguments(["-opt", str(merged), *flags]), settled(merged), told_to_launcher():
             pipeline(str(Path.cwd()))
 
 

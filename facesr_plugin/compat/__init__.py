@@ -10,31 +10,48 @@ import logging
 
 from _facesr_autoload import compat_enabled
 from facesr_plugin.compat import (
+    cuda_prefetch,
+    dead_worker,
     jpg_quality,
     launch,
     lmdb_reopen,
     lmdb_writer,
     loader,
+    option_list,
+    prefetch,
+    process_group,
+    readable_log,
     resume,
     run_lock,
     stop_signals,
     torchvision_alias,
+    train_loader,
 )
 from facesr_plugin.compat.patch import Patch
 
 PATCHES: tuple[Patch, ...] = (
     torchvision_alias.FUNCTIONAL_TENSOR,
-    launch.DIST_WITHOUT_GPU,
+    process_group.DIST_WITHOUT_GPU,
+    process_group.SLURM_WITHOUT_GPU,
+    process_group.RANK_ERRORS,
     launch.LOCAL_RANK_ARGUMENT,
     launch.ROOT_PATH,
     resume.RESUME_WITHOUT_GPU,
     loader.SAMPLER_POSITION,
     loader.WORKER_INIT,
+    train_loader.SAMPLE_DRAWS,
+    train_loader.WHOLE_RUN,
+    train_loader.WORKER_TIMEOUT,
+    prefetch.PREFETCH_ERROR,
+    cuda_prefetch.CUDA_PREFETCH,
+    dead_worker.DEAD_WORKER,
     lmdb_reopen.LMDB_REOPEN,
     lmdb_writer.LMDB_WRITER,
     jpg_quality.JPG_QUALITY,
     run_lock.RUN_LOCK,
     stop_signals.STOP_SIGNALS,
+    readable_log.READABLE_LOG,
+    option_list.OPTION_LIST,
 )
 
 logger = logging.getLogger("basicsr.facesr")

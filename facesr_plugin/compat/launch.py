@@ -1,47 +1,13 @@
-"""Repairs of BasicSR's start: process groups without a GPU, launcher arguments, the root folder."""
+"""Repairs of BasicSR's start: launcher arguments, the root folder."""
 
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, names_in, rebind
-
-
-def _dist_util() -> Any:
-    import basicsr.utils.dist_util as dist_util
-
-    return dist_util
-
-
-def _dist_needs_gpu() -> bool:
-    return "device_count" in names_in(_dist_util()._init_dist_pytorch)
-
-
-def _repair_dist() -> None:
-    import torch
-    import torch.distributed as dist
-
-    def init_dist_pytorch(backend: str, **settings: Any) -> None:
-        """Start the process group: nccl and the device of LOCAL_RANK with GPUs, gloo without."""
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        elif backend == "nccl":
-            backend = "gloo"
-        dist.init_process_group(backend=backend, **settings)
-
-    rebind(_dist_util()._init_dist_pytorch, init_dist_pytorch)
-
-
-DIST_WITHOUT_GPU = Patch(
-    name="dist-without-gpu",
-    reason="_init_dist_pytorch divides by the number of GPUs, demands nccl and takes rank % GPUs for the device",
-    needed=_dist_needs_gpu,
-    apply=_repair_dist,
-)
+from facesr_plugin.compat.patch import Patch, rebind
 
 
 def _options() -> Any:

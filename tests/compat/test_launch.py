@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import basicsr.utils.dist_util
 import basicsr.utils.options
 import pytest
-import torch
 
 from facesr_plugin.compat import launch
 from helpers.pristine import pristine
@@ -24,41 +22,6 @@ datasets: {train: {name: faces}}
 path: {}
 logger: {print_freq: 1}
 """
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Record process groups instead of starting them; rank 1, local rank 3."""
-    calls: list[tuple] = []
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **kw: calls.append((backend, kw)))
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(("device", device)))
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    return calls
-
-
-def _gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
-
-
-def test_released_process_group_divides_by_zero_gpus(started: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    _gpus(monkeypatch, 0)
-    with pytest.raises(ZeroDivisionError):
-        pristine("basicsr.utils.dist_util")._init_dist_pytorch("nccl")
-
-
-def test_repaired_process_group_uses_gloo_without_gpu(started: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launch.DIST_WITHOUT_GPU.name == "dist-without-gpu"
-    _gpus(monkeypatch, 0)
-    basicsr.utils.dist_util._init_dist_pytorch("nccl", timeout=5)
-    assert started == [("gloo", {"timeout": 5})]
-
-
-def test_repaired_process_group_takes_the_local_rank(started: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    _gpus(monkeypatch, 4)
-    basicsr.utils.dist_util._init_dist_pytorch("nccl")
-    assert started == [("device", 3), ("nccl", {})]
 
 
 @pytest.fixture
