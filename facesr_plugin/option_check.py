@@ -116,7 +116,8 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
         yield "datasets must have a section 'train'"
     yield from _check_kept_and_shown(options)
     train = _section(options, "train")
-    yield from (f"train must have {key!r}" for key in ("total_iter", "optim_g") if train and not train.get(key))
+    required = [key for key in ("total_iter", "optim_g") if train and train.get(key) in (None, {})]
+    yield from (f"train must have {key!r}" for key in required)
     wanted = {"logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq", "save_img")}
     for section, keys in wanted.items():
         given = _section(options, section)

@@ -1,0 +1,115 @@
+"""What a run needs on this machine, checked before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from facesr_plugin import run_check
+from facesr_plugin.run_check import Start, check_run
+from helpers.runs import train_options, write_faces
+
+TRAINING = Start(is_train=True)
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Of a training that works."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    faces = write_faces(tmp_path / "faces", 2)
+    return yaml.safe_load(train_options(tmp_path / "run.yml", "run", faces, faces, 2).read_text())
+
+
+def problems(options: dict[str, Any], start: Start = TRAINING) -> list[str]:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        check_run(options, start)
+    return [line.strip() for line in str(caught.value).splitlines()]
+
+
+def test_run_that_works_passes(options: dict[str, Any]) -> None:
+    check_run(options, TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda o: o.update(num_gpu=1), "num_gpu must be at most the number of GPUs here, 0, got 1. Set num_gpu: auto"),
+        (lambda o: o.update(num_gpu="all"), "num_gpu must be auto or a whole number, got 'all'"),
+        (lambda o: o["path"].update(pretrain_network_g="no.pth"), "path.pretrain_network_g: no such file no.pth"),
+        (lambda o: o["path"].update(resume_state="no.state"), "path.resume_state: no such file no.state"),
+        (
+            lambda o: o["datasets"]["val"].update(dataroot_gt="no"),
+            "datasets.val.dataroot_gt: no such file or folder no",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(meta_info_file="no.txt"),
+            "datasets.train.meta_info_file: no such file or folder no.txt",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(landmarks="no.npz"),
+            "datasets.train.landmarks: no such file or folder no.npz",
+        ),
+        (lambda o: o["datasets"]["train"].update(use_hflip=3), "datasets.train.use_hflip must be bool, got 3"),
+        (
+            lambda o: o["datasets"]["train"].update(io_backend={"type": "lmdb"}),
+            "datasets.train: io_backend.type lmdb needs a path that ends with .lmdb",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(options: dict[str, Any], change: Callable[[dict], Any], text: str) -> None:
+    change(options)
+    (problem,) = problems(options)
+    assert problem.startswith(text)
+
+
+def test_everything_is_in_one_list(options: dict[str, Any]) -> None:
+    options["datasets"]["train"] |= {"dataroot_gt": "no", "landmarks": "no.npz"}
+    options["path"]["pretrain_network_g"] = "no.pth"
+    options["val"]["val_frq"] = 1
+    first, *rest = problems(options)
+    assert first == "4 problems in the options:"
+    assert [line.split()[0] for line in rest] == [
+        "val", "path.pretrain_network_g:", "datasets.train.dataroot_gt:", "datasets.train.landmarks:",
+    ]  # fmt: skip
+
+
+def test_fid_needs_two_faces(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_check, "find_option_problems", lambda *_: [])  # inception's weights are not here
+    options["datasets"]["val"]["dataroot_gt"] = str(write_faces(tmp_path / "one", 1))
+    options["val"]["metrics"]["fid"] = {"type": "calculate_fid"}
+    assert problems(options) == ["datasets.val must have at least 2 faces for val.metrics.fid, got 1"]
+
+
+def test_run_that_goes_on_needs_no_weights_of_its_start(options: dict[str, Any]) -> None:
+    options["path"] |= {"pretrain_network_g": "no.pth", "resume_state": "no.state"}
+    check_run(options, Start(is_train=True, resumes=True))
+
+
+def test_launcher_may_have_gpus_elsewhere(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    options["num_gpu"] = 8
+    check_run(options, Start(is_train=True, launcher="slurm"))
+    assert problems(options) == ["num_gpu must be at most the number of GPUs here, 2, got 8. Set num_gpu: auto"]
+
+
+def test_other_ranks_end_without_words(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(run_check.time, "sleep", waited.append)
+    monkeypatch.setenv("RANK", "1")
+    options["path"]["pretrain_network_g"] = "no.pth"
+    with pytest.raises(SystemExit) as caught:
+        check_run(options, Start(is_train=True, launcher="pytorch"))
+    assert caught.value.code == 2
+    assert waited == [run_check._WAIT_S]
+
+
+@pytest.mark.parametrize(("launcher", "rank"), [("none", 0), ("pytorch", 3), ("slurm", 5)])
+def test_rank_is_what_the_launcher_says(launcher: str, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("SLURM_PROCID", "5")
+    assert Start(is_train=True, launcher=launcher).rank == rank
