@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import torch
 
-from facesr_plugin.utils.files import atomic_write, atomic_write_text, check_writable
+from facesr_plugin.utils.files import atomic_write, atomic_write_text, check_writable, torch_writer
 
 
 def names(folder: Path) -> list[str]:
@@ -145,3 +147,32 @@ def test_reader_never_meets_a_mixture(tmp_path: Path) -> None:
         writer.join()
         assert writer.exitcode == 0
     assert names(tmp_path) == ["b.bin"]
+
+
+class FullDisk(io.RawIOBase):
+    """Takes some bytes and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write(self, data: bytes) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(data)
+
+
+@pytest.mark.parametrize("room", [0, 100, 3000])
+def test_torch_writer_raises_the_error_of_the_disk(room: int) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        torch_writer({"a": torch.zeros(1000)})(FullDisk(room))
+
+
+def test_torch_writer_leaves_other_errors_as_they_are() -> None:
+    with pytest.raises(Exception, match="pickle"):
+        torch_writer({"a": lambda: None})(io.BytesIO())
+
+
+def test_torch_writer_writes_what_torch_loads(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a.pth", torch_writer({"a": torch.ones(3)}))
+    assert torch.load(tmp_path / "a.pth")["a"].tolist() == [1, 1, 1]
