@@ -5,11 +5,15 @@ PyTorch raises the error in the training's thread, at any place in it: what is a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import multiprocessing
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,18 +40,28 @@ def explain(error: BaseException | None, states: Path) -> str | None:
         error: That ended the training.
         states: Folder of its training states.
     """
-    texts = [str(part) for part in _chain(error)]
-    for pattern, why in ((_DIED, _WHY_DIED), (_HUNG, _WHY_HUNG)):
-        found = [match[0] for text in texts for match in [pattern.search(text)] if match]
-        if found:
-            return f"The training has ended: {found[-1].rstrip('. ')}. {why}. {_go_on(states)}"
+    for part in _chain(error):
+        for pattern, why in ((_DIED, _WHY_DIED), (_HUNG, _WHY_HUNG)):
+            found = pattern.search(str(part))
+            if found:
+                return f"The training has ended: {found[0].rstrip('. ')}. {why}. {_go_on(states)}"
+        if isinstance(part, (EOFError, ConnectionError)) and _is_of_the_loader(part):
+            return f"The training has ended: a DataLoader worker is gone. {_WHY_DIED}. {_go_on(states)}"
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """The error and what led to it, the first one in front: it names the signal."""
+    found: list[BaseException] = []
     while error is not None:
-        yield error
+        found.insert(0, error)
         error = error.__cause__ or error.__context__
+    return found
+
+
+def _is_of_the_loader(error: BaseException) -> bool:
+    """Whether it was met while the loader waited for a worker, whose connection a sudden death cuts."""
+    return any(frame.f_code.co_name == "_try_get_data" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _go_on(states: Path) -> str:
@@ -57,12 +71,20 @@ def _go_on(states: Path) -> str:
     return f"The last save is {newest}: the same command with --auto_resume goes on from there."
 
 
+def _do_nothing(*_: object) -> None:
+    pass
+
+
 def _hook(states: Path, original: Callable[..., None]) -> Callable[..., None]:
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        with contextlib.suppress(AttributeError, RuntimeError):  # torch's handler would raise within what is printed
+            signal.signal(signal.SIGCHLD, _do_nothing)
         original(kind, error, trace)
         text = explain(error, states)
         if text is not None:
             logger.error(text)
+            for worker in multiprocessing.active_children():
+                worker.kill()  # one that hangs would hold the end of this process as well
 
     return excepthook
 

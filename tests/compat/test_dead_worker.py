@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,25 @@ def test_other_errors_are_left_alone(tmp_path: Path, error: BaseException) -> No
     assert dead_worker.explain(error, tmp_path) is None
 
 
+@pytest.mark.parametrize("kind", [EOFError, ConnectionResetError])
+def test_a_connection_that_a_worker_cut_is_explained(tmp_path: Path, kind: type[Exception]) -> None:
+    def _try_get_data() -> None:
+        raise kind
+
+    with pytest.raises(kind) as caught:
+        _try_get_data()
+    assert "a DataLoader worker is gone. Likely causes" in dead_worker.explain(caught.value, tmp_path)
+    assert dead_worker.explain(kind(), tmp_path) is None
+
+
+@pytest.fixture
+def handler() -> Iterator[None]:
+    """Put the handler of dead children back."""
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
 class Deadly(Dataset):
     """Kills the worker that asks for a sample."""
 
@@ -57,7 +77,7 @@ class Deadly(Dataset):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_error_of_torch_is_recognised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_of_torch_is_recognised(tmp_path: Path, handler: None, caplog: pytest.LogCaptureFixture) -> None:
     shown = []
     hook = dead_worker._hook(tmp_path, lambda *error: shown.append(error))
     with pytest.raises(RuntimeError) as caught:
