@@ -1,9 +1,31 @@
-"""Shared set-up: the plugin first (it repairs BasicSR's imports), one thread, no worker pile-ups."""
+"""Shared set-up: the plugin first (it repairs BasicSR's imports), one thread, no pile-ups; a folder to train in."""
 
+from __future__ import annotations
+
+import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import facesr_plugin  # noqa: E402
 
 __all__ = ["facesr_plugin"]
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Train in this process below ``tmp_path``; take BasicSR's log handlers away afterwards."""
+    from basicsr.utils import logger
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logger, "initialized_logger", {})
+    ours = logging.getLogger("basicsr")
+    handlers, propagate = list(ours.handlers), ours.propagate
+    yield tmp_path
+    for handler in set(ours.handlers) - set(handlers):
+        handler.close()
+    ours.handlers, ours.propagate = handlers, propagate

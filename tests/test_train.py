@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,7 @@ from facesr_plugin import cli
 from facesr_plugin import train as entry
 from helpers.runs import train_options, write_faces, write_options
 
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work below ``tmp_path``; take BasicSR's log handlers away afterwards."""
-    from basicsr.utils import logger
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logger, "initialized_logger", {})
-    ours = logging.getLogger("basicsr")
-    handlers, propagate = list(ours.handlers), ours.propagate
-    yield
-    for handler in set(ours.handlers) - set(handlers):
-        handler.close()
-    ours.handlers, ours.propagate = handlers, propagate
+pytestmark = pytest.mark.usefixtures("run_folder")
 
 
 @pytest.fixture
