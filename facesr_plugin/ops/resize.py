@@ -100,9 +100,15 @@ def _check(images: Tensor, size: tuple[int, int], kernel: str) -> None:
 
 def _resize_rows(images: Tensor, width: int, kernel: str) -> Tensor:
     """Resample the last dimension."""
-    weights = _weights(images.shape[-1], width, kernel).to(images.device)
+    weights = _weights_on(images.device, images.shape[-1], width, kernel)
     sums = images.to(torch.float64) @ weights  # (N, C, h, width)
     return ((sums + 2.0 ** (PRECISION_BITS - 1)) / 2.0**PRECISION_BITS).floor().clamp(0, 255).to(torch.uint8)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights_on(device: torch.device, source: int, target: int, kernel: str) -> Tensor:
+    """Return ``_weights`` on a device: each copy there would wait for what the device does."""
+    return _weights(source, target, kernel).to(device)
 
 
 @functools.lru_cache(maxsize=64)

@@ -44,7 +44,7 @@ def _pad(image: Tensor) -> Tensor:
 
 
 def _kernel(device: torch.device, dtype: torch.dtype) -> Tensor:
-    taps = torch.tensor(_TAPS, device=device, dtype=dtype)
+    taps = torch.tensor(_TAPS, dtype=dtype).to(device, non_blocking=True)
     return torch.outer(taps, taps)
 
 
