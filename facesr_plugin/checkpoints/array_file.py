@@ -19,7 +19,7 @@ from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 _NPY_LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<>|=](?:b1|[iu][1248]|f[248]|c8|c16))', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18},? ?){0,16})\), \}\s*"
+    rb"'shape': \(((?:\d{1,18}(?:, \d{1,18}){0,15},?)?)\), \}\s*"
 )
 _MAX_NPY_HEADER = 2**16
 

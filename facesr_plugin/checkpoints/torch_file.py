@@ -69,12 +69,10 @@ def open_pickle(path: Path) -> BinaryIO:
     """Open a file at the pickle of its contents: a plain pickle, or torch's zip or older stream without tensors.
 
     Raises:
-        UnsupportedCheckpointError: If a zip archive is not as torch writes it.
+        UnsupportedCheckpointError: If a zip archive is damaged, or not as torch writes it.
     """
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            root, members = _members(path, archive)
-            return io.BytesIO(_member(archive, members, f"{root}/data.pkl", limit=MAX_PICKLE_BYTES))
+        return io.BytesIO(_zipped_pickle(path))
     file = path.open("rb")
     try:
         legacy = Unpickler({}).load(file) == _LEGACY_MAGIC
@@ -86,6 +84,17 @@ def open_pickle(path: Path) -> BinaryIO:
     for _ in range(_LEGACY_HEADERS):
         Unpickler({}).load(file)
     return file
+
+
+def _zipped_pickle(path: Path) -> bytearray:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root, members = _members(path, archive)
+            return _member(archive, members, f"{root}/data.pkl", limit=MAX_PICKLE_BYTES)
+    except UnsupportedCheckpointError:
+        raise
+    except ZIP_ERRORS as error:
+        raise UnsupportedCheckpointError(f"its zip archive is damaged or truncated: {str(error)[:160]}") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:

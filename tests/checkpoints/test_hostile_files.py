@@ -354,6 +354,14 @@ def test_reader_refuses_arrays_larger_than_their_data(tmp_path):
     refuse(tmp_path / "x.npz", "size that its header says")
 
 
+@pytest.mark.parametrize("digits", [19, 200, 5000])
+def test_reader_reads_headers_in_linear_time(tmp_path, digits):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b", ".join([b"9" * digits] * 16) + b"), }x"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header)
+    refuse(tmp_path / "x.npz", "damaged")
+
+
 @pytest.mark.parametrize(
     "header",
     [

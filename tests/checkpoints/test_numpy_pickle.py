@@ -129,3 +129,12 @@ def test_read_numpy_pickle_refuses_a_cut_file(tmp_path, length):
 def test_read_numpy_pickle_says_that_the_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"pickle must be an existing file, got '.*a\.pkl'"):
         read_numpy_pickle(tmp_path / "a.pkl")
+
+
+def test_read_numpy_pickle_names_a_damaged_archive(tmp_path):
+    torch.save({"x": 1}, tmp_path / "a.pth")
+    data = bytearray((tmp_path / "a.pth").read_bytes())
+    data[:4] = b"XXXX"
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(UnsupportedCheckpointError, match="a.pth.*zip archive is damaged"):
+        read_numpy_pickle(tmp_path / "a.pth")
