@@ -13,6 +13,7 @@ from typing import NamedTuple
 from facesr_plugin.data.keys import key_of, read_name_list
 from facesr_plugin.data.sources import is_image_name, list_image_files, unique_keys
 from facesr_plugin.utils.imageio import EXTENSIONS
+from facesr_plugin.utils.text import list_names
 
 MAX_FILE_BYTES = 512 * 2**20
 
@@ -57,7 +58,7 @@ def _listed(path: Path) -> list[str]:
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"list {path} names {len(missing)} files that do not exist: {', '.join(missing[:3])}. "
+            f"list {path} names {len(missing)} files that do not exist: {list_names(missing)}. "
             "Paths are relative to the list."
         )
     return names

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from facesr_plugin.utils.imageio import EXTENSIONS
+from facesr_plugin.utils.text import list_names
 
 MAX_KEY_LENGTH = 200  # LMDB allows 511 bytes, file systems 255 for the result's name
 
@@ -93,6 +94,6 @@ def select_keys(names: Iterable[str], keys: Iterable[str], where: str) -> list[s
         else:
             selected[found] = None
     if missing:
-        examples = ", ".join(missing[:3])
+        examples = list_names(missing)
         raise ValueError(f"{where} names {len(missing)} images that are not there: {examples}. Correct the list.")
     return list(selected)

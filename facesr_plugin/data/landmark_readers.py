@@ -24,6 +24,7 @@ from facesr_plugin.data.annotations import Landmarks, check_layout
 from facesr_plugin.data.inputs import Item, read_item, short_name
 from facesr_plugin.data.keys import key_of
 from facesr_plugin.utils.imageio import EXTENSIONS, open_image, orientation_of
+from facesr_plugin.utils.text import list_names, plain_line
 
 _AFLW_POINTS = 19
 _WFLW_POINTS = 98
@@ -117,7 +118,7 @@ def with_images(landmarks: Landmarks, items: Sequence[Item]) -> Landmarks:
     missing = [name for name, key in zip(landmarks.names, keys, strict=True) if key is None]
     if missing:
         raise ValueError(
-            f"landmarks name {len(missing)} images that are not there: {', '.join(missing[:3])}. Correct --images."
+            f"landmarks name {len(missing)} images that are not there: {list_names(missing)}. Correct --images."
         )
     sizes = {key: _size(by_key[key]) for key in dict.fromkeys(keys)}
     return replace(
@@ -192,7 +193,7 @@ def _numbers(where: str, words: list[str]) -> np.ndarray:
 
 def _text(file: Path) -> str:
     if not file.is_file():
-        raise FileNotFoundError(f"annotation {file} does not exist")
+        raise FileNotFoundError(f"annotation {plain_line(str(file))} does not exist")
     return file.read_text(encoding="utf-8-sig", errors="replace")
 
 

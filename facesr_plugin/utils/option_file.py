@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from facesr_plugin.utils.safe_yaml import load_yaml, plain_line, shown
+from facesr_plugin.utils.safe_yaml import load_yaml
+from facesr_plugin.utils.text import plain_line, shown
 
 _MAX_NAME = 80  # comparing longer ones takes long
 

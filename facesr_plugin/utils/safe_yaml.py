@@ -14,10 +14,11 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from facesr_plugin.utils.text import plain_line, shown
+
 MAX_CHARACTERS = 2**18
 MAX_VALUES = 50_000
 MAX_DEPTH = 40
-_MAX_SHOWN = 200
 
 
 def load_yaml(text: str) -> Any:
@@ -38,18 +39,6 @@ def load_yaml(text: str) -> Any:
         raise ValueError(f"it is not valid YAML: {plain_line(str(error))}") from error
     except RecursionError as error:
         raise ValueError(f"it nests more than {MAX_DEPTH} levels deep") from error
-
-
-def shown(value: Any) -> str:
-    """Return what a value of a file looks like, for messages: at most 200 characters."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
-def plain_line(text: str) -> str:
-    """Return text of a file or of a library as one printable line of at most 300 characters."""
-    line = " ".join(text.split())[:300]
-    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 class _Loader(yaml.SafeLoader):

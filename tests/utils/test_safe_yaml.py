@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from facesr_plugin.utils.safe_yaml import load_yaml, shown
+from facesr_plugin.utils.safe_yaml import load_yaml
 
 
 def bomb(levels: int, *, merge: bool = False) -> str:
@@ -55,7 +55,3 @@ def test_load_yaml_shows_no_control_characters() -> None:
     with pytest.raises(ValueError, match="not valid YAML") as caught:
         load_yaml("a: [\u0085\ue000")
     assert str(caught.value).isprintable()
-
-
-def test_shown_cuts_long_values() -> None:
-    assert shown("x" * 1000) == "'" + "x" * 199 + "..."
