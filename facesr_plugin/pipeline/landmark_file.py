@@ -9,6 +9,8 @@ Pixels of the upright photo, pixel centres at integers. Photos are found by thei
 from __future__ import annotations
 
 import csv
+import io
+import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -39,25 +41,32 @@ def read_faces(path: str | os.PathLike) -> dict[str, list[Face]]:
 
 
 def _read_csv(path: Path) -> dict[str, list[Face]]:
+    try:
+        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        columns, lines = table.fieldnames or (), [(table.line_num, line) for line in table]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be UTF-8 text with commas between the columns: {error}") from error
+    missing = [name for name in ("file", *_POINTS) if name not in columns]
+    if missing:
+        raise ValueError(f"{path} must have the columns file, {', '.join(_POINTS)}; it lacks {', '.join(missing)}")
     found = defaultdict(list)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        missing = [name for name in ("file", *_POINTS) if name not in (table.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} must have the columns file, {', '.join(_POINTS)}; it lacks {', '.join(missing)}")
-        for line in table:
-            try:
-                found[Path(line["file"]).stem].append(_face_of(line))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {table.line_num}: {error}") from error
+    for number, line in lines:
+        try:
+            found[Path(line["file"]).stem].append(_face_of(line))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: {str(error)[:200]}") from error
     return dict(found)
 
 
 def _face_of(line: dict[str, str]) -> Face:
-    points = np.array([float(line[name]) for name in _POINTS]).reshape(5, 2)
-    has_box = all(line.get(name) for name in _BOX)
-    box = np.array([float(line[name]) for name in _BOX]) if has_box else None
-    return Face(points, box, float(line["score"]) if line.get("score") else None)
+    box_names = _BOX if all(line.get(name) for name in _BOX) else ()
+    names = (*_POINTS, *box_names, *(("score",) if line.get("score") else ()))
+    values = {name: float(line[name]) for name in names}
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} must be a finite number, got {line[wrong[0]]!r}")
+    box = np.array([values[name] for name in _BOX]) if box_names else None
+    return Face(np.array([values[name] for name in _POINTS]).reshape(5, 2), box, values.get("score"))
 
 
 def _read_own(path: Path) -> dict[str, list[Face]]:

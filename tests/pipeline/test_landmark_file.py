@@ -24,3 +24,23 @@ def test_read_faces_refuses_layouts_without_the_five_points(tmp_path: Path) -> N
     write_landmarks(tmp_path / "p.npz", Landmarks(("a.png",), np.zeros((1, 19, 2), np.float32)))
     with pytest.raises(ValueError, match=r"p\.npz must have 5, 68 or 98 points per face, got 19"):
         read_faces(tmp_path / "p.npz")
+
+
+HEADER = "file,leye_x,leye_y,reye_x,reye_y,nose_x,nose_y,lmouth_x,lmouth_y,rmouth_x,rmouth_y,x1,y1,x2,y2,score\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", r"p\.csv must be UTF-8 text with commas"),
+        (b"x" * 200_000, r"p\.csv must be UTF-8 text with commas .*field larger than field limit"),
+        (f"{HEADER}a,1,2,3,4,5,6,7,8,9\n".encode(), r"p\.csv, line 2: float"),
+        (f"{HEADER}a,1,2,3,4,5,6,7,8,9,nan\n".encode(), r"line 2: rmouth_y must be a finite number, got 'nan'"),
+        (f"{HEADER}a,1,2,3,4,5,6,7,8,9,1,1,1,inf,1\n".encode(), r"line 2: x2 must be a finite number, got 'inf'"),
+        (HEADER.replace("file,", "").encode(), r"it lacks file$"),
+    ],
+)
+def test_read_faces_refuses_damaged_tables(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_faces(tmp_path / "p.csv")
