@@ -19,6 +19,7 @@ from facesr_plugin.utils.files import atomic_write
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535  # of JPEG; each row costs memory too
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # never EPS and others that start programs
 _ORIENTATION_TAG = 0x0112
@@ -181,7 +182,7 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
     """Read the header of an image file; its pixels are not decoded yet.
 
     Raises:
-        ValueError: If the data is not an image, or it has more than ``max_pixels``.
+        ValueError: If the data is not an image, or it has more than ``max_pixels`` or sides of more than 65,535.
     """
     if not data:
         raise ValueError(f"{name} must be an image, got an empty file. Copy it again or remove it.")
@@ -197,6 +198,8 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
     width, height = image.size
     if width * height > max_pixels:
         raise TooLargeError(f"{name} must have at most {max_pixels:,} pixels, got {width} x {height}. Reduce it first.")
+    if max(width, height) > MAX_SIDE:
+        raise TooLargeError(f"{name} must have sides of at most {MAX_SIDE:,}, got {width} x {height}. Reduce it first.")
     return image
 
 

@@ -59,17 +59,15 @@ def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
         ValueError: If the data is not an image, damaged, too large, or has 32-bit samples.
     """
     image = open_image(data, name, max_pixels)
-    animated = getattr(image, "n_frames", 1) > 1
     profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
-    if _is_deep(image, data):
-        return _decode_deep(data, name, image, max_pixels)._replace(profile=profile, animated=animated)
-    if image.mode in ("F", "CMYK", "YCbCr", "LAB", "HSV", "RGB", "I", "RGBX"):
-        return Photo(decode_rgb(data, name, max_pixels), None, profile, animated)
     try:
-        image.load()
-        return _split(upright(image))._replace(profile=profile, animated=animated)
+        animated = getattr(image, "n_frames", 1) > 1
+        photo = _decode(image, data, name, max_pixels)
     except Exception as error:  # Pillow's decoders raise many types on damaged data
+        if isinstance(error, ValueError) and name in str(error):
+            raise
         raise ValueError(f"{name} is damaged: {error}. Copy it again or remove it.") from error
+    return photo._replace(profile=profile, animated=animated)
 
 
 def encode_png(photo: Photo) -> bytes:
@@ -90,6 +88,15 @@ def encode_png(photo: Photo) -> bytes:
             raise ValueError(f"photo must be encodable as PNG, got {colour.shape} {colour.dtype}")
         data = encoded.tobytes()
     return data if photo.profile is None else _with_profile(data, photo.profile)
+
+
+def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int) -> Photo:
+    if _is_deep(image, data):
+        return _decode_deep(data, name, image, max_pixels)
+    if image.mode in ("F", "CMYK", "YCbCr", "LAB", "HSV", "RGB", "I", "RGBX"):
+        return Photo(decode_rgb(data, name, max_pixels))
+    image.load()
+    return _split(upright(image))
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:

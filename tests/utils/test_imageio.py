@@ -234,3 +234,9 @@ def test_check_apart_refuses_to_write_beside_the_inputs(tmp_path: Path) -> None:
 def test_list_images_refuses_an_empty_text() -> None:
     with pytest.raises(ValueError, match="got an empty text"):
         list_images("")
+
+
+def test_decode_rgb_refuses_endless_sides() -> None:
+    data = b"P5 1 70000 255 " + bytes(70_000)
+    with pytest.raises(ValueError, match=r"^strip.pgm must have sides of at most 65,535, got 1 x 70000"):
+        decode_rgb(data, "strip.pgm")

@@ -1,4 +1,5 @@
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -122,3 +123,14 @@ def test_decode_photo_refuses_what_is_none(data: bytes, message: str) -> None:
 def test_decode_photo_refuses_large_photos(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="photo must have at most 50 pixels, got 9 x 6"):
         decode_photo(encode_png(PHOTOS["rgb"]), "photo", max_pixels=50)
+
+
+def test_decode_photo_names_a_tiff_whose_frames_cannot_be_counted() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, format="TIFF", save_all=True, append_images=[Image.new("RGB", (4, 4))])
+    data = bytearray(buffer.getvalue())
+    place = data.rfind(struct.pack("<HH", 256, 4))  # the width of the second frame
+    place = place if place >= 0 else data.rfind(struct.pack("<HH", 256, 3))
+    data[place : place + 2] = b"\xff\xff"
+    with pytest.raises(ValueError, match=r"^x\.tif is damaged: "):
+        decode_photo(bytes(data), "x.tif")
