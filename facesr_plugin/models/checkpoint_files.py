@@ -12,6 +12,7 @@ from torch import nn
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.compat.resume import newest_state
 from facesr_plugin.models import training_state
+from facesr_plugin.models.due_validations import build_due_loaders, count_due
 from facesr_plugin.models.old_checkpoints import remove_old_checkpoints
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
@@ -20,6 +21,8 @@ class CheckpointFiles:
     """The part of ``FaceSRModel`` that writes and reads its files."""
 
     _saved: tuple[int, int] | None = None
+    _due = 0  # validations that follow in the iteration that is saved
+    _validated: int | str = 0  # iteration
 
     @master_only
     def save_network(
@@ -73,7 +76,16 @@ class CheckpointFiles:
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the state, which counts the broken images of all ranks."""
         self._skipped_images.gather()
+        self._due = 0 if current_iter in (-1, self._validated) else count_due(self.opt, current_iter)
+        self._saved = (epoch, current_iter)
         super().save(epoch, current_iter)
+
+    def save_metrics(self, current_iter: int | str) -> None:
+        """Write the state of that iteration again, if it is the last one, with the best metrics of now."""
+        self._validated = current_iter
+        if self._saved is not None and self._saved[1] == current_iter:
+            self._due = max(0, self._due - 1)
+            self.save_training_state(*self._saved)
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
@@ -89,7 +101,7 @@ class CheckpointFiles:
         run = training_state.pack_run(
             self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
         )
-        run |= {"skipped_images": self._skipped_images.state(), **self.steps_state()}
+        run |= {"skipped_images": self._skipped_images.state(), "validations_due": self._due, **self.steps_state()}
         state = {
             "epoch": epoch,
             "iter": current_iter,
@@ -98,7 +110,6 @@ class CheckpointFiles:
             "facesr": run,
         }
         self._write(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
-        self._saved = (epoch, current_iter)
         self._remove_old(current_iter)
 
     def _remove_old(self, newest: int) -> None:
@@ -123,7 +134,10 @@ class CheckpointFiles:
             ) from None
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state."""
+        """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state.
+
+        Validations of its iteration that the run before did not come to are made now.
+        """
         super().resume_training(resume_state)
         self._validation.resume(self.opt["path"]["models"])
         run = resume_state.get("facesr")
@@ -136,3 +150,12 @@ class CheckpointFiles:
             self._skipped_images.load_state(run["skipped_images"])
         self.load_steps_state(run)
         self.load_system_state(run["system_state"])
+        self._validate_due(resume_state["epoch"], resume_state["iter"], run.get("validations_due", 0))
+
+    def _validate_due(self, epoch: int, iteration: int, number: int) -> None:
+        """Make the validations that the run before did not come to."""
+        self._saved, self._due = (epoch, iteration), number
+        for loader in build_due_loaders(self.opt, number):
+            name = loader.dataset.opt["name"]
+            get_root_logger().info(f"Validating {name} now: the run ended before it did after iteration {iteration}.")
+            self.validation(loader, iteration, None, self.opt["val"].get("save_img", False))

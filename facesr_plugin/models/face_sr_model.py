@@ -245,8 +245,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Validate on all ranks; a state saved in this iteration is written again, with the best metric of now."""
         super().validation(dataloader, current_iter, tb_logger, save_img)
-        if self._saved is not None and self._saved[1] == current_iter:
-            self.save_training_state(*self._saved)
+        self.save_metrics(current_iter)
 
     def is_comparable(self, iteration: int) -> bool:
         """Whether metrics of that iteration of the training can be compared with those of now."""

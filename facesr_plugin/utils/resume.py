@@ -57,6 +57,7 @@ class Position:
     def resume(self, epoch: int, samples: int) -> None:
         """Continue inside ``epoch`` after ``samples`` samples of this rank."""
         self.resumed = (epoch, samples)
+        self.epoch, self.samples = epoch, samples
 
     def reset(self) -> None:
         """Forget everything (a new run in the same process)."""
