@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Sequence
 
@@ -50,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    """The error's text; file errors of the system get their path."""
+    """The error's text; file errors of the system get their path, those of loader workers lose their traceback."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if re.match(r"Caught \w+ in DataLoader worker process", text):
+        text = text.rstrip().rpartition("\n")[2].partition(": ")[2] or text
+    return text
 
 
 if __name__ == "__main__":

@@ -138,6 +138,17 @@ def test_missing_option_file_is_one_line(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().err.startswith("error: option file none.yml does not exist. `facesr options list`")
 
 
+def test_a_broken_image_is_one_line(options: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "faces/001.png").write_bytes(b"no image")
+    changes = ["datasets.train.num_worker_per_gpu=1", "datasets.train.name=people"]
+    assert cli.main(["train", "-opt", "run.yml", *(word for text in changes for word in ("--set", text))]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: data set 'people' (phase train): {tmp_path / 'faces/001.png'} must be an image"), (
+        said
+    )
+    assert "Traceback" not in said
+
+
 def test_option_file_with_a_python_tag_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     marker = tmp_path / "ran"
     (tmp_path / "evil.yml").write_text(f"name: !!python/object/apply:os.mkdir ['{marker}']\n")

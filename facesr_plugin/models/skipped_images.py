@@ -6,13 +6,15 @@ texts, what the first of them lack.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from basicsr.utils import get_root_logger
 from torch import Tensor
+
+logger = logging.getLogger("basicsr.facesr")
 
 _NAMED = 10  # broken images that the log names
 _LEAST_READ = 100  # images before their share is judged
@@ -54,7 +56,7 @@ class SkippedImages:
                 continue
             self._named.add(text)
             more = "Further ones are only counted: " if len(self._named) > _NAMED else ""
-            get_root_logger().warning(f"{more}broken image, the next one takes its place: {text}")
+            logger.warning("%sbroken image, the next one takes its place: %s", more, text)
 
     def gather(self) -> None:
         """Bring ``total`` up to date; all ranks call it.

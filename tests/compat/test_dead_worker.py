@@ -77,7 +77,10 @@ class Deadly(Dataset):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_error_of_torch_is_recognised(tmp_path: Path, handler: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_of_torch_is_recognised(
+    tmp_path: Path, handler: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
     shown = []
     hook = dead_worker._hook(tmp_path, lambda *error: shown.append(error))
     with pytest.raises(RuntimeError) as caught:

@@ -15,6 +15,7 @@ from facesr_plugin.data.face_sr_dataset import FaceSRDataset
 from facesr_plugin.models.skipped_images import SkippedImages
 from helpers.faces import write_images
 from helpers.options import model_options
+from helpers.ranks import run_ranks
 
 OPTIONS: dict[str, Any] = {"dist": False, "datasets": {"train": {"on_broken": "skip"}}}
 
@@ -24,6 +25,12 @@ def make_batch(*texts: str) -> dict[str, Any]:
         "skipped": torch.tensor([len(text.split()) for text in texts]),
         "broken": ["\n".join(t.split()) for t in texts],
     }
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BasicSR's logger is cut from the root's once a run has begun."""
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
 
 
 @pytest.fixture
@@ -96,3 +103,19 @@ def test_a_resumed_training_counts_on(tmp_path: Path) -> None:
     assert resumed.skipped_images == 3
     del state["facesr"]["skipped_images"]
     assert train(tmp_path, range(0), state).skipped_images == 0
+
+
+def count_on_rank(rank: int, count: int) -> list[int]:
+    skipped = SkippedImages({**OPTIONS, "dist": True}, torch.device("cpu"))
+    skipped.load_state({"skipped": 10, "samples": 100})
+    totals = []
+    for _ in range(2):
+        skipped.take({"skipped": torch.tensor([rank, 1]), "broken": []})
+        skipped.gather()
+        totals += [skipped.total, skipped.samples]
+    return totals
+
+
+@pytest.mark.process
+def test_skipped_images_of_all_ranks_are_added_up(tmp_path: Path) -> None:
+    assert run_ranks(2, tmp_path, count_on_rank) == [[13, 104, 16, 108]] * 2
