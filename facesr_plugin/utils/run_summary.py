@@ -62,6 +62,8 @@ def summarise(opt: Mapping[str, Any], model: Any, ending: Ending, tb_folder: str
         "test": how_to_test(opt, model.card.arch),
         "continue": how_to_continue(ending.iteration >= ending.total, sys.orig_argv, opt["dist"]),
     }
+    if not rows["states"]:
+        rows["continue"] = "no state was saved: the same command starts anew"
     width = max(len(name) for name in rows)
     return "\n".join([ending.text(), *(f"  {name:{width}}  {text}" for name, text in rows.items() if text)])
 

@@ -40,6 +40,16 @@ def test_checkout_trains_and_saves(trained: Path) -> None:
     assert {path.name for path in (trained / "training_states").iterdir()} == {"4.state", "8.state"}
 
 
+def test_log_has_a_line_per_interval_and_ends_with_the_summary(trained: Path) -> None:
+    (log,) = (path.read_text() for path in trained.glob("train_plain_*.log"))
+    lines = [line for line in log.splitlines() if "INFO: epoch: " in line]
+    assert [line.split("iter: ")[1].split(",")[0] for line in lines] == [f"{n}/8" for n in range(1, 9)]
+    assert all(word in line for line in lines for word in ("l_g_pixel: ", " images/s, data: ", " GiB | eta: "))
+    assert log.count("Training finished: 8 of 8 iterations") == 1
+    summary = log[log.index("Training finished") :].splitlines()
+    assert [line.split()[0] for line in summary[1:]] == ["networks", "states", "best", "log", "test", "continue"]
+
+
 def test_checkout_tests_the_trained_network(
     trained: Path, checkout: Path, lone_env: ChildEnv, data: dict[str, Path]
 ) -> None:

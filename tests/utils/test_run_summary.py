@@ -52,7 +52,7 @@ def test_ending_says_why(iteration: int, reason: str, text: str) -> None:
 def test_summary_of_a_run_that_wrote_nothing_has_only_what_is_there(opt: dict[str, Any]) -> None:
     model = SimpleNamespace(best_metric_results={}, card=MODEL.card)
     lines = summarise(opt, model, Ending(0, 10, 1, "OSError"), None).splitlines()
-    assert [line.split()[0] for line in lines] == ["Training", "continue"]
+    assert lines[1:] == ["  continue     no state was saved: the same command starts anew"]
 
 
 def test_summary_says_where_everything_is(opt: dict[str, Any], tmp_path: Path) -> None:
