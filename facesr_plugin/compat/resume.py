@@ -15,8 +15,8 @@ from typing import Any
 
 from facesr_plugin.compat.patch import Patch, names_in, rebind
 from facesr_plugin.utils.files import check_writable
+from facesr_plugin.utils.state_form import check_state
 
-_FORM = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
 logger = logging.getLogger("basicsr.facesr")
 
 
@@ -126,8 +126,7 @@ def _read(path: Path, opt: dict) -> dict:
     from facesr_plugin.checkpoints import read_checkpoint  # higher layer, but only when a run starts
 
     state = read_checkpoint(path)
-    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in _FORM.items()):
-        raise ValueError(f"it must hold {', '.join(_FORM)} as BasicSR's training states do")
+    check_state(state)
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for name in (key for key, section in opt.items() if key.startswith("network_") and section):
         if name not in ignored:
@@ -137,7 +136,7 @@ def _read(path: Path, opt: dict) -> dict:
 
 
 def _take_over_seed(opt: dict, state: dict) -> None:
-    seed = state.get("facesr", {}).get("manual_seed")
+    seed = (state.get("facesr") or {}).get("manual_seed")
     if seed is None:
         return
     for dataset in opt["datasets"].values():
