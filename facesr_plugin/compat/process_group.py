@@ -52,7 +52,24 @@ def start_group(local_rank: int, backend: str = "nccl", timeout_s: float = _TIME
         torch.cuda.set_device(local_rank)
     elif backend == "nccl":
         backend = "gloo"
-    dist.init_process_group(backend=backend, timeout=timedelta(seconds=timeout_s))
+    timeout = timedelta(seconds=timeout_s)
+    dist.init_process_group(backend=backend, timeout=timeout, **_meeting_place(timeout))
+
+
+def _meeting_place(timeout: timedelta) -> dict[str, Any]:
+    """Where ranks meet that torchrun has started again: apart from what the attempt before has left in its store.
+
+    torch 2.1 keeps attempts apart itself, by their number; later ones do not. Machines may count differently, so this
+    is for one machine alone; for several see "Distributed runs" in docs/training.md.
+    """
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
+        return {}
+    store, rank, count = next(rendezvous("env://", timeout=timeout))
+    return {"store": PrefixStore(f"attempt{attempt}", store), "rank": rank, "world_size": count}
 
 
 def _given_params() -> dict[str, Any]:

@@ -114,8 +114,12 @@ def average_in_order(bucket: dist.GradBucket) -> Future[Tensor]:
     """
     mine = bucket.buffer()
     parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    gathered = dist.all_gather(parts, mine, async_op=True).get_future()
-    return gathered.then(lambda _: sum(parts[1:], parts[0]) / len(parts))
+
+    def average(gathered: Future) -> Tensor:
+        gathered.wait()  # raises if a rank is gone: the parts are nothing then
+        return sum(parts[1:], parts[0]) / len(parts)
+
+    return dist.all_gather(parts, mine, async_op=True).get_future().then(average)
 
 
 def _learning(net: nn.Module) -> list[bool]:
