@@ -15,6 +15,7 @@ from facesr_plugin.utils.option_file import nearest
 FLAGS = ("tf32", "channels_last")
 _COMPILE_KEYS = ("backend", "mode", "options", "dynamic", "fullgraph")
 _GRAPH_MODES = ("reduce-overhead", "max-autotune")  # keep results in memory that the next call overwrites
+_RECOMPILATIONS = 64  # the progressive networks have several forms in each stage; torch gives up after 8
 _PREFETCH_MODES = (None, "cpu", "cuda")
 
 
@@ -65,7 +66,11 @@ def compile_networks(networks: Iterable[nn.Module], value: Any) -> None:
         value: ``train.compile``.
     """
     settings = read_compile(value)
-    for net in networks if settings is not None else ():
+    if settings is None:
+        return
+    config = torch._dynamo.config
+    setattr(config, "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit", _RECOMPILATIONS)
+    for net in networks:
         net.compile(**settings)
 
 
