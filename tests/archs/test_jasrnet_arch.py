@@ -119,6 +119,16 @@ def test_head_that_is_not_asked_for_is_not_computed(net, heads, skipped):
     assert {name.split(".")[0] for name, value in net.named_parameters() if value.grad is None} == skipped
 
 
+@pytest.mark.parametrize("heads", ["sr", "landmarks", "both"])
+def test_idle_parts_are_those_without_gradients(heads):
+    net = JASRNet(num_feat=4, num_block=1, init_type="torch")
+    made = net(torch.rand(1, 3, 16, 16), heads)
+    results = {"sr": lambda: [made], "landmarks": lambda: made, "both": lambda: [made.sr, *made.heatmaps]}[heads]()
+    sum(result.square().mean() for result in results).backward()
+    idle = {parameter for part in net.idle_parts(heads) for parameter in part.parameters()}
+    assert idle == {parameter for parameter in net.parameters() if parameter.grad is None}
+
+
 @pytest.mark.parametrize("rgb_range", [1.0, 255.0])
 def test_shifts_are_those_of_the_released_code(rgb_range):
     net = tiny(rgb_range=rgb_range)
