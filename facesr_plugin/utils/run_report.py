@@ -56,13 +56,25 @@ class RunReport:
 
         Args:
             log_vars: BasicSR's ``epoch``, ``iter``, ``lrs`` and times, and what the model logs.
+
+        Raises:
+            OSError: If TensorBoard cannot write (a full disk).
         """
         if self.leads:
             line = self._make_line(log_vars)
             logging.getLogger(_LOG).info(line.text())
             if self._tb_logger is not None:
-                for tag, value in line.scalars().items():
-                    self._tb_logger.add_scalar(tag, value, line.iteration)
+                self._log_scalars(line)
+
+    def _log_scalars(self, line: Line) -> None:
+        try:
+            for tag, value in line.scalars().items():
+                self._tb_logger.add_scalar(tag, value, line.iteration)
+        except OSError as error:
+            raise OSError(
+                f"the run stops, since TensorBoard cannot write below {self._tb_logger.log_dir}: {error.strerror}. "
+                "Make room; the same command with --auto_resume goes on from the last checkpoint."
+            ) from None
 
     def finish(self, error: BaseException | None) -> None:
         """Close the bar and log the summary.

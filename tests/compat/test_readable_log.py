@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +127,18 @@ def test_tensorboard_gets_the_numbers_of_the_line(opt: dict[str, Any], model: Sm
     logger({**VARS, "l_g_pixel": 0.5})
     assert writer.scalars.pop("losses/l_g_pixel") == (0.5, 2)
     assert set(writer.scalars) == {"run/images_per_second", "run/data_percent", "run/memory_gib"}
+
+
+def test_full_disk_for_tensorboard_stops_with_one_message(
+    opt: dict[str, Any], model: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Writer, "add_scalar", refuse)
+    text = "the run stops, since TensorBoard cannot write below tb: No space left on device. Make room; .*--auto_resume"
+    with pytest.raises(OSError, match=text):
+        basicsr.utils.MessageLogger(opt, 0, Writer())({**VARS})
 
 
 def test_debug_runs_write_nothing_for_tensorboard(opt: dict[str, Any], model: SmallModel) -> None:
