@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="facesr",
         description="Face super-resolution on BasicSR: train, test, restore, convert.",
         epilog="exit status: 0 all done, 1 some inputs failed, 2 wrong usage, 3 a metric is missing (eval --strict), "
-        "130 interrupted",
+        "130 interrupted, 143 terminated (a training has then saved its state)",
     )
     parser.add_argument("--version", action="version", version=f"facesr-plugin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
