@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from facesr_plugin.metrics import fid_metric
 from facesr_plugin.metrics.landmark_metric import calculate_nme
 from facesr_plugin.models.validation import Result
 from facesr_plugin.utils.imageio import read_image
+from facesr_plugin.utils.stopping import STOP, RunStopped
 from helpers.faces import make_image
 from helpers.options import model_options
 
@@ -307,3 +310,21 @@ def test_run_that_starts_again_forgets_the_best_weights(tmp_path: Path) -> None:
     validate_error(build_with_best(tmp_path), 10, 1.0)
     path = validate_error(build_with_best(tmp_path), 5, 2.0)
     assert read_checkpoint(path)["facesr"]["best"]["iter"] == 5
+
+
+def test_signal_in_a_validation_saves_the_iteration_and_lets_it_finish(tmp_path: Path) -> None:
+    model = build(tmp_path, METRICS, logger={"save_checkpoint_freq": 100})
+    model.opt["train"]["total_iter"] = 9
+    STOP.begin()
+    try:
+        model.update_learning_rate(2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert set(validate(model)) == {"psnr", "ssim"}
+        assert [path.name for path in (tmp_path / "states").iterdir()] == ["3.state"]
+        state = read_checkpoint(tmp_path / "states" / "3.state")
+        assert state["facesr"]["best_metrics"]["faces"]["psnr"]["iter"] == 3
+        with pytest.raises(RunStopped):
+            model.update_learning_rate(4)
+        assert len(list((tmp_path / "states").iterdir())) == 1
+    finally:
+        STOP.end()
