@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facesr_plugin.compat.patch import Patch, names_in, rebind
+from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.seeded_samples import SeededSamples
 
 
@@ -107,6 +108,7 @@ def _last_to_the_end(
         )
     total_iter = int(_options["train"]["total_iter"])
     sampler.last_epoch = math.ceil(total_iter / math.ceil(images * ratio / together))  # as BasicSR counts
+    POSITION.last_epoch = sampler.last_epoch
     return loader
 
 

@@ -14,6 +14,7 @@ from facesr_plugin.compat.resume import newest_state
 from facesr_plugin.models import training_state
 from facesr_plugin.models.due_validations import build_due_loaders, count_due
 from facesr_plugin.models.old_checkpoints import remove_old_checkpoints
+from facesr_plugin.utils.state_form import named_misfits
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
 
@@ -112,6 +113,7 @@ class CheckpointFiles:
         self._write(Path(self.opt["path"]["training_states"]) / f"{current_iter}.state", state)
         self._remove_old(current_iter)
 
+    @master_only
     def _remove_old(self, newest: int) -> None:
         keep = (self.opt.get("logger") or {}).get("keep_checkpoints")
         if keep is not None:
@@ -138,19 +140,25 @@ class CheckpointFiles:
 
         Validations of its iteration that the run before did not come to are made now.
         """
-        super().resume_training(resume_state)
+        with named_misfits(self.opt["path"].get("resume_state")):
+            super().resume_training(resume_state)
+            run = resume_state.get("facesr")
+            if run is not None:
+                self._take_record(resume_state, run)
         self._validation.resume(self.opt["path"]["models"])
-        run = resume_state.get("facesr")
         if run is None:
             get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")
             return
-        training_state.restore_position(run, self.opt["world_size"])
+        self._remove_old(resume_state["iter"])  # a kill may have left some
+        self._validate_due(resume_state["epoch"], resume_state["iter"], run.get("validations_due", 0))
+
+    def _take_record(self, state: dict[str, Any], run: dict[str, Any]) -> None:
+        training_state.restore_position(state, self.opt["world_size"])
         self.best_metric_results = run["best_metrics"]
         if "skipped_images" in run:  # states of older versions have none
             self._skipped_images.load_state(run["skipped_images"])
         self.load_steps_state(run)
         self.load_system_state(run["system_state"])
-        self._validate_due(resume_state["epoch"], resume_state["iter"], run.get("validations_due", 0))
 
     def _validate_due(self, epoch: int, iteration: int, number: int) -> None:
         """Make the validations that the run before did not come to."""

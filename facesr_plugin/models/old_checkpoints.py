@@ -38,7 +38,7 @@ def remove_old_checkpoints(
         OSError: If a file cannot be removed.
     """
     iterations = [iteration for iteration in find_states(Path(states)) if iteration <= newest]
-    if len(iterations) <= keep:
+    if len(iterations) < keep:
         return
     names = "|".join(re.escape(label) for label in labels)
     for folder, pattern in ((states, r"([0-9]+)\.state"), (models, rf"(?:{names})_([0-9]+)\.pth")):

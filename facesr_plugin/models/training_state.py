@@ -92,12 +92,17 @@ def pack_run(seed: int, world_size: int, best_metrics: dict, system_state: dict)
     }
 
 
-def restore_position(run: dict[str, Any], world_size: int) -> None:
+def restore_position(state: dict[str, Any], world_size: int) -> None:
     """Make the sampler continue inside the epoch of the state.
 
+    A run that continues with smaller batches, or fewer ranks, has fewer epochs than before: it goes on in the last one.
+
     Args:
-        run: What ``pack_run`` made.
+        state: Training state with what ``pack_run`` made; its ``epoch`` becomes that in which BasicSR's loop begins.
         world_size: Number of ranks now; the samples of all ranks are divided among them.
     """
+    run = state["facesr"]
     if run["epoch"] is not None:
-        POSITION.resume(run["epoch"], run["samples"] // world_size)
+        last = run["epoch"] if POSITION.last_epoch is None else POSITION.last_epoch
+        state["epoch"] = min(run["epoch"], last)
+        POSITION.resume(state["epoch"], run["samples"] // world_size)

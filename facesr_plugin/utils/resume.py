@@ -39,11 +39,13 @@ class Position:
         epoch: Epoch that the sampler announced last; None before the first.
         samples: Samples that went through an optimiser step in it.
         resumed: ``(epoch, samples)`` of the state that the run continues from.
+        last_epoch: Of the run, which its loader lets go on to the end; None where nothing says so.
     """
 
     epoch: int | None = None
     samples: int = 0
     resumed: tuple[int, int] = field(default=(-1, 0))
+    last_epoch: int | None = None
 
     def start(self, epoch: int) -> None:
         """Note that the sampler begins an epoch."""
@@ -60,7 +62,7 @@ class Position:
         self.epoch, self.samples = epoch, samples
 
     def reset(self) -> None:
-        """Forget everything (a new run in the same process)."""
+        """Forget what another run in the same process did; the loader of the new one is already built."""
         self.epoch, self.samples, self.resumed = None, 0, (-1, 0)
 
 

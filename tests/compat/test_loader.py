@@ -91,6 +91,19 @@ def test_repaired_sampler_continues_inside_the_resumed_epoch_only() -> None:
     assert POSITION.samples == 0
 
 
+def test_repaired_sampler_divides_the_rest_of_an_epoch_among_more_ranks() -> None:
+    whole = EnlargedSampler(range(12), 1, 0)
+    whole.set_epoch(3)
+    rest = list(whole)[4:]
+    POSITION.resume(3, 4 // 2)
+    divided = []
+    for rank in (0, 1):
+        sampler = EnlargedSampler(range(12), 2, rank)
+        sampler.set_epoch(3)
+        divided += list(sampler)
+    assert sorted(divided) == sorted(rest)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_repaired_sampler_reaches_the_data_set(workers: int) -> None:
     sampler = EnlargedSampler(Places(), 1, 0)

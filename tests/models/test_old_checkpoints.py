@@ -43,6 +43,14 @@ def kept(models: Path) -> list[int]:
     )
 
 
+def test_networks_that_a_kill_left_are_removed(folders: tuple[Path, Path]) -> None:
+    models, states = folders
+    for iteration in (4, 8):
+        (states / f"{iteration}.state").unlink()
+    remove_old_checkpoints(models, states, LABELS, keep=2, newest=16)
+    assert kept(models) == [12, 16]
+
+
 @pytest.mark.parametrize(
     ("keep", "newest", "states", "networks"),
     [
