@@ -96,17 +96,20 @@ def differences(one: Campaign, other: Campaign) -> list[str]:
     return sorted((left.keys() | right.keys()) - alike)
 
 
+_SOON = {"data": 6, "backward": 5, "step": 5, "validation": 3, "prune": 3, "write": 2, "rename": 2, "epoch": 2}
+
+
 def draw_kill(rng: random.Random, system: str, place: str) -> Kill:
-    """Draw a moment at a place that the system's run reaches, soon or late."""
+    """Draw a moment at a place that a start of the system's run reaches soon."""
     files = [name for name in FILES if name != "net_d" or system in GANS]
     file = rng.choice(files) if place in ("write", "rename") else ""
-    turn = 1 if place == "resume" or file == "latest" else rng.randint(1, 5 if file or place == "epoch" else 12)
-    return Kill(place, turn, rng.random(), file)
+    return Kill(place, 1 if file == "latest" else rng.randint(1, _SOON.get(place, 1)), rng.random(), file)
 
 
 def draw_kills(rng: random.Random, system: str, number: int) -> list[Kill]:
-    """Draw moments at different places."""
-    return [draw_kill(rng, system, place) for place in rng.sample(list(PLACES), number)]
+    """Draw moments at different places, one at the very end as the last."""
+    kills = [draw_kill(rng, system, place) for place in rng.sample(list(PLACES), number)]
+    return sorted(kills, key=lambda kill: kill.file == "latest")
 
 
 def _train(options: Path, root: Path, log: Path, kill: Kill | None) -> None:

@@ -32,11 +32,13 @@ class Variant:
         accumulate: Parts of a batch, where the system divides batches.
         amp: Precision of the forward passes, ``""`` for that of the weights.
         keep: Whether old checkpoints are deleted.
+        batch: Samples of an iteration.
     """
 
     accumulate: int = 1
     amp: str = ""
     keep: bool = True
+    batch: int = 2
 
 
 VARIANTS = (Variant(), Variant(accumulate=2, amp="bf16"))
@@ -134,7 +136,7 @@ def write_options(path: Path, system: str, data: Path, variant: Variant, workers
     """
     options = load_option_file(find_shipped(system))
     common = [
-        "name=run", "num_gpu=0", f"train.total_iter={TOTAL}", "datasets.train.batch_size_per_gpu=2",
+        "name=run", "num_gpu=0", f"train.total_iter={TOTAL}", f"datasets.train.batch_size_per_gpu={variant.batch}",
         f"datasets.train.num_worker_per_gpu={workers}", f"datasets.train.prefetch_mode={prefetch}",
         f"val.val_freq={VALIDATE_EVERY}", "logger.print_freq=1", f"logger.save_checkpoint_freq={SAVE_EVERY}",
         "logger.use_tb_logger=false",

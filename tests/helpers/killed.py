@@ -1,10 +1,6 @@
-"""``facesr prepare`` in a process of its own that a test can kill at any moment.
-
-The processes are forked by a server that has imported what they need, so that a start takes no seconds.
-"""
+"""``facesr prepare`` in a process of its own that a test can kill at any moment."""
 
 import functools
-import multiprocessing
 import os
 import sys
 import time
@@ -15,12 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else None)
-if sys.platform != "win32":
-    _SERVER.set_forkserver_preload(
-        ["pytest", "facesr_plugin.cli", "facesr_plugin.pipeline.detector", "facesr_plugin.pipeline.landmark_heads"]
-        + [f"facesr_plugin.data.{name}" for name in ("prepare_ffhq", "prepare_synthetic")]
-    )
+from helpers.forkserver import SERVER
 
 
 class AnyDetector:
@@ -40,7 +31,7 @@ class AnyDetector:
 
 def start(command: list[str], log: Path) -> BaseProcess:
     """Start ``facesr`` with output to ``log``; it has begun when this returns."""
-    process = _SERVER.Process(target=_run, args=(command, log))
+    process = SERVER.Process(target=_run, args=(command, log))
     process.start()
     deadline = time.monotonic() + 60
     while "ready" not in (log.read_text() if log.exists() else "") and time.monotonic() < deadline:

@@ -6,6 +6,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_killed_training_ends_in_the_bits_of_an_unbroken_one(
     killed.plan(plan, random.Random(system))
     assert killed.done == plan
     assert differences(unbroken(system, variant), killed) == []
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_killed_training_goes_on_to_its_end_with_other_batches(batch: int, data: Path, tmp_path: Path) -> None:
+    campaign = Campaign("dic_hourglass", Variant(keep=False), data, tmp_path)
+    assert campaign.start(Kill("rename", 6, 0.7, "state"))  # iteration 10, in an epoch that batches of 1 do not have
+    campaign.variant = replace(campaign.variant, batch=batch)
+    assert not campaign.start()
+    assert "12.state" in campaign.contents()
 
 
 @pytest.mark.skipif(not WANTED, reason="many random kills: FACESR_KILLS=300")
