@@ -167,6 +167,23 @@ def test_error_of_a_rank_is_written_for_torchrun(tmp_path: Path, monkeypatch: py
     assert "Traceback" in text
 
 
+def test_error_that_ends_basicsrs_script_is_written_too(
+    started: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: shown.append(error))
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    _gpus(monkeypatch, 0)
+    basicsr.utils.dist_util.init_dist("pytorch")
+    stopped = SystemExit(143)
+    sys.excepthook(SystemExit, stopped, None)
+    assert not (tmp_path / "error.json").exists()
+    error = ValueError("a broken image")
+    sys.excepthook(ValueError, error, None)
+    assert shown == [stopped, error]
+    assert "ValueError: a broken image" in (tmp_path / "error.json").read_text()
+
+
 def test_rank_that_lost_another_one_gives_it_time_to_be_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
