@@ -1,4 +1,4 @@
-"""DIC by BasicSR's own scripts in an unmodified checkout: pretraining, DIC, DICGAN; kills, two ranks, test."""
+"""DIC by BasicSR's own scripts in an unmodified checkout: pretraining, DIC, DICGAN; two ranks, test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.utils.imageio import read_image
 from facesr_plugin.utils.option_file import find_shipped, load_option_file, override
 from helpers.environments import TORCHRUN, ChildEnv, run
-from helpers.runs import differences, train_checkout
+from helpers.runs import train_checkout
 from helpers.tiny_dic import TINY_DIC
 
 pytestmark = pytest.mark.process
@@ -92,17 +92,6 @@ def test_hourglass_keeps_its_weights_until_it_is_released(trained: Path, hourgla
         assert same == (iteration <= FREEZE)
 
 
-def test_killed_run_ends_in_the_bits_of_the_whole_one(
-    trained: Path, checkout: Path, lone_env: ChildEnv, data: Path, hourglass: Path
-) -> None:
-    """Killed in the last iteration of the frozen hourglass, and in the first one of the released."""
-    options = dic_options(checkout, "dic_killed", data, hourglass)
-    for iteration in (FREEZE, FREEZE + 1):
-        train_checkout(lone_env, checkout, options, kill_after=iteration)
-    assert "Resuming training from epoch" in train_checkout(lone_env, checkout, options)
-    assert differences(trained, trained.with_name("dic_killed"), TOTAL) == []
-
-
 def test_two_ranks_train_through_the_release(checkout: Path, lone_env: ChildEnv, data: Path, hourglass: Path) -> None:
     options = dic_options(checkout, "dic_ranks", data, hourglass)
     command = [lone_env.python, *TORCHRUN, "basicsr/train.py", "-opt", options.relative_to(checkout)]
@@ -117,23 +106,16 @@ def test_two_ranks_train_through_the_release(checkout: Path, lone_env: ChildEnv,
     assert not last.equal(start)
 
 
-def test_killed_dicgan_ends_in_the_bits_of_the_whole_one(
-    trained: Path, checkout: Path, lone_env: ChildEnv, data: Path
-) -> None:
+def test_checkout_trains_dicgan(trained: Path, checkout: Path, lone_env: ChildEnv, data: Path) -> None:
     """From the weights of DIC, without feature loss (its network is not tiny)."""
     own = [
         f"path.pretrain_network_g={trained}/models/net_g_latest.pth",
         f"network_d.image_size={SIZE}",
         "train.feature_opt=null",
     ]
-    runs = {}
-    for name in ("dicgan_whole", "dicgan_killed"):
-        runs[name] = shrink(checkout / "options" / f"{name}.yml", "dicgan", data, *RUN, *NETWORK, *own)
-    log = train_checkout(lone_env, checkout, runs["dicgan_whole"])
+    options = shrink(checkout / "options" / "dicgan.yml", "dicgan", data, *RUN, *NETWORK, *own)
+    log = train_checkout(lone_env, checkout, options)
     assert log.count("l_g_gan: ") == log.count("l_d_fake: ") == TOTAL
-    train_checkout(lone_env, checkout, runs["dicgan_killed"], kill_after=3)
-    train_checkout(lone_env, checkout, runs["dicgan_killed"])
-    assert differences(trained.with_name("dicgan_whole"), trained.with_name("dicgan_killed"), TOTAL) == []
 
 
 def test_checkout_tests_a_network_of_its_own(trained: Path, checkout: Path, lone_env: ChildEnv, data: Path) -> None:

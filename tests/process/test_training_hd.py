@@ -12,7 +12,7 @@ import yaml
 
 from helpers.docs import code_blocks
 from helpers.environments import ChildEnv, run
-from helpers.runs import SIZE, differences, write_faces, write_options
+from helpers.runs import SIZE, write_faces, write_options
 
 pytestmark = pytest.mark.process
 
@@ -79,14 +79,6 @@ def test_checkout_trains_both_networks_and_saves(trained: Path) -> None:
     names = {f"net_{side}_{n}.pth" for side in "gd" for n in (2, 4, "latest")}
     assert {path.name for path in (trained / "models").iterdir()} == names
     assert {path.name for path in (trained / "training_states").iterdir()} == {"2.state", "4.state"}
-
-
-def test_resumed_run_ends_in_the_bits_of_the_whole_one(
-    trained: Path, checkout: Path, lone_env: ChildEnv, faces: Path
-) -> None:
-    train("hd_halves", checkout, lone_env.python, faces, 2)
-    assert "Resuming training from epoch: 0, iter: 2." in train("hd_halves", checkout, lone_env.python, faces, 4)
-    assert differences(trained, trained.parent / "hd_halves", 4) == []
 
 
 def test_checkout_tests_the_average(trained: Path, checkout: Path, lone_env: ChildEnv, faces: Path) -> None:
