@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import ARCH_REGISTRY as ALL_NETWORKS
-from torch import nn
+from torch import Tensor, nn
 
 from facesr_plugin.archs.arch_util import check_int
 from facesr_plugin.registry import ARCH_REGISTRY
 from facesr_plugin.utils.option_file import find_unknown_keys, nearest
 
 _ALIKE = 0.8  # allign and align; not alignment and align
+_WAYS = {"foreach", "fused", "differentiable"}
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
@@ -118,6 +119,8 @@ def _build_loss(section: dict[str, Any], where: str) -> nn.Module:
 def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) -> torch.optim.Optimizer:
     """Build an optimiser by name; it keeps its way of computing (``fused``, ``foreach``) when it takes a state.
 
+    On a GPU it is fused unless ``settings`` choose: only then can a step be left out without waiting for the device.
+
     Raises:
         ValueError: If there is no such optimiser or setting, or the setting does not work here.
     """
@@ -125,6 +128,9 @@ def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) ->
         raise ValueError(f"optimizer type must be one of {', '.join(_OPTIMIZERS)}, got {optim_type!r}")
     if "betas" in settings:
         settings["betas"] = tuple(map(float, settings["betas"]))  # torch refuses a 0 beside a 0.99
+    params = list(params)
+    if not _WAYS & settings.keys() and all(map(_is_on_gpu, params)):
+        settings["fused"] = True
     try:
         optimizer = _OPTIMIZERS[optim_type](params, lr, **settings)
     except (RuntimeError, TypeError) as error:
@@ -133,6 +139,12 @@ def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) ->
     way = {name: optimizer.defaults[name] for name in ("foreach", "fused", "capturable")}
     optimizer.register_load_state_dict_post_hook(partial(_keep_way, way))
     return optimizer
+
+
+def _is_on_gpu(parameters: Tensor | dict[str, Any]) -> bool:
+    """Whether a parameter, or each one of a group, is on a GPU."""
+    tensors = parameters["params"] if isinstance(parameters, dict) else [parameters]
+    return all(tensor.is_cuda for tensor in tensors)
 
 
 def _keep_way(way: dict[str, bool | None], optimizer: torch.optim.Optimizer) -> None:

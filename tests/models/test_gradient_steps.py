@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from facesr_plugin.models.building import build_optimizer
 from facesr_plugin.models.precision import Precision
 from helpers.tiny_systems import GANS, SYSTEMS, state
 from helpers.waits import watched_waits
@@ -195,6 +196,27 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path, train: dict[str, A
 
 
 # No waiting
+
+
+class _OnGpu(nn.Parameter):
+    is_cuda = True
+
+
+@needs_fused_cpu
+@pytest.mark.parametrize(
+    ("kind", "settings", "fused"),
+    [
+        (_OnGpu, {}, True),
+        (_OnGpu, {"fused": False}, False),
+        (_OnGpu, {"foreach": True}, None),
+        (nn.Parameter, {}, None),
+    ],
+)
+def test_optimisers_on_a_gpu_are_fused_unless_the_options_choose(
+    kind: type, settings: dict[str, Any], fused: bool | None
+) -> None:
+    optimizer = build_optimizer("Adam", (kind(torch.ones(2)) for _ in range(2)), 1e-3, **settings)
+    assert optimizer.param_groups[0]["fused"] == fused
 
 
 @needs_fused_cpu
