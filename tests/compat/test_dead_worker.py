@@ -80,7 +80,8 @@ class Deadly(Dataset):
 def test_the_error_of_torch_is_recognised(
     tmp_path: Path, handler: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [caplog.handler])
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", False)
     shown = []
     hook = dead_worker._hook(tmp_path, lambda *error: shown.append(error))
     with pytest.raises(RuntimeError) as caught:

@@ -54,21 +54,10 @@ def position() -> Iterator[None]:
     torch.set_rng_state(before[2])
 
 
-def parse(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, model: str = "SPARNetModel", total: int = 10, **train: Any
-) -> dict:
-    """Let BasicSR read an option file of a training of ``total`` iterations; return the section of its data set."""
-    folder.mkdir(exist_ok=True)
-    option_file = folder / "tiny.yml"
-    section = ", ".join(f"{key}: {value}" for key, value in {"batch_size_per_gpu": 2, **train}.items())
-    option_file.write_text(
-        f"{{name: n, model_type: {model}, num_gpu: 0, manual_seed: 7, datasets: {{train: {{name: faces, {section}}}}}, "
-        f"path: {{}}, train: {{total_iter: {total}}}, logger: {{}}}}"
-    )
-    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(option_file)])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    opt, _ = basicsr.utils.options.parse_options(str(folder), is_train=True)
-    return opt["datasets"]["train"]
+def begin(monkeypatch: pytest.MonkeyPatch, model: str = "SPARNetModel", total: int = 10, **section: Any) -> dict:
+    """Begin a training of ``total`` iterations; return the section of its data set."""
+    monkeypatch.setattr(train_loader, "_options", {"model_type": model, "train": {"total_iter": total}})
+    return {"name": "faces", "phase": "train", "manual_seed": 7, "batch_size_per_gpu": 2, **section}
 
 
 def make_loader(dataset: Dataset, section: dict, ranks: int = 1, rank: int = 0) -> Any:
@@ -97,35 +86,43 @@ def test_released_draws_depend_on_the_number_of_workers() -> None:
 @pytest.mark.parametrize("changes", [{"num_worker_per_gpu": 1}, {"num_worker_per_gpu": 2, "prefetch_mode": "cpu"},
                                      {"num_worker_per_gpu": 1, "persistent_workers": True},
                                      {"prefetch_mode": "cpu"}])  # fmt: skip
-def test_repaired_draws_do_not_depend_on_the_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
-) -> None:
+def test_repaired_draws_do_not_depend_on_the_workers(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     assert train_loader.SAMPLE_DRAWS.name == "sample-draws"
-    section = parse(tmp_path, monkeypatch)
+    section = begin(monkeypatch)
     plain, other = make_loader(Draws(), section), make_loader(Draws(), {**section, **changes})
     for epoch in (0, 1):
         assert draw(other, epoch) == draw(plain, epoch)
     assert draw(plain, 0) != draw(plain, 1)
 
 
-def test_repaired_draws_go_on_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = make_loader(Draws(), parse(tmp_path, monkeypatch))
+def test_repaired_draws_go_on_inside_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = make_loader(Draws(), begin(monkeypatch))
     whole = draw(loader, 1)
     random.random(), np.random.rand(), torch.rand(3)  # a validation, say
     POSITION.resume(1, 4)
     assert draw(loader, 1) == whole[2:]
 
 
-def test_repaired_draws_differ_between_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = parse(tmp_path, monkeypatch)
+def test_repaired_draws_differ_between_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = begin(monkeypatch)
     batches = [batch for rank in (0, 1) for batch in draw(make_loader(Draws(8), section, 2, rank), 0)]
     assert sorted(index for batch in batches for index in batch[0]) == list(range(8))
     for column in (1, 2, 3):
         assert len({value for batch in batches for value in batch[column]}) == 8
 
 
-def test_other_models_keep_their_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = make_loader(Draws(), parse(tmp_path, monkeypatch, model="SRModel"))
+def test_the_options_of_a_run_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.yml").write_text(
+        "{name: n, model_type: SRModel, num_gpu: 0, datasets: {train: {}}, path: {}, train: {total_iter: 6}}"
+    )
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "run.yml")])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    basicsr.utils.options.parse_options(str(tmp_path), is_train=True)
+    assert (train_loader._options["model_type"], train_loader._options["train"]) == ("SRModel", {"total_iter": 6})
+
+
+def test_other_models_keep_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = make_loader(Draws(), begin(monkeypatch, model="SRModel"))
     assert type(loader.dataset) is Draws
 
 
@@ -134,9 +131,9 @@ def test_pairs_of_basicsr_are_cut_and_mirrored_alike_on_a_resume(
 ) -> None:
     write_images(tmp_path / "gt", 6, 64)
     write_images(tmp_path / "lq", 6, 16)
-    section = parse(tmp_path, monkeypatch, type="PairedImageDataset", dataroot_gt=tmp_path / "gt",
-                    dataroot_lq=tmp_path / "lq", gt_size=32, use_hflip="true", use_rot="true",
-                    io_backend="{type: disk}")  # fmt: skip
+    section = begin(monkeypatch, type="PairedImageDataset", dataroot_gt=str(tmp_path / "gt"),
+                    dataroot_lq=str(tmp_path / "lq"), gt_size=32, use_hflip=True, use_rot=True,
+                    io_backend={"type": "disk"})  # fmt: skip
     section["scale"] = 4
 
     def batches(workers: int, count: int | None = None) -> list[torch.Tensor]:
@@ -183,17 +180,17 @@ def test_released_runs_end_before_their_last_iteration() -> None:
     assert len(run_loop(released_loader(Draws()), 7, 2, 60)) == 48  # (60 / 4 + 1) epochs of 3
 
 
-def test_repaired_runs_have_all_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repaired_runs_have_all_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     assert train_loader.WHOLE_RUN.name == "whole-run"
     released = run_loop(released_loader(Draws()), 7, 2, 60)
-    section = parse(tmp_path, monkeypatch, total=60)
+    section = begin(monkeypatch, total=60)
     whole = run_loop(make_loader(Draws(), section), 7, 2, 60)
     assert len(whole) == 60
     assert whole[:48] == released[:48]
 
 
-def test_the_last_epoch_goes_on_where_a_resumed_run_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = make_loader(Draws(), parse(tmp_path, monkeypatch, total=60))
+def test_the_last_epoch_goes_on_where_a_resumed_run_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = make_loader(Draws(), begin(monkeypatch, total=60))
     whole = draw(loader, 15, 12)
     assert len({index for batch in whole[3:7] for index in batch[0]}) > 3
     POSITION.resume(15, 10)
@@ -202,8 +199,8 @@ def test_the_last_epoch_goes_on_where_a_resumed_run_stopped(tmp_path: Path, monk
     assert len(draw(loader, 14)) == 3
 
 
-def test_too_few_images_for_a_batch_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = parse(tmp_path, monkeypatch, batch_size_per_gpu=8)
+def test_too_few_images_for_a_batch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = begin(monkeypatch, batch_size_per_gpu=8)
     text = (
         "got 7 (times dataset_enlarge_ratio 1) for 2 x 8. Set dataset_enlarge_ratio: 3, or a smaller batch_size_per_gpu"
     )
@@ -221,9 +218,9 @@ class Slow(Draws):
         return super().__getitem__(index)
 
 
-def test_a_worker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert train_loader.WORKER_TIMEOUT.name == "worker-timeout"
-    section = parse(tmp_path, monkeypatch, num_worker_per_gpu=1, worker_timeout=0.5)
+    section = begin(monkeypatch, num_worker_per_gpu=1, worker_timeout=0.5)
     with pytest.raises(RuntimeError, match=r"DataLoader timed out after 0\.5 seconds"):
         draw(make_loader(Slow(), section), 0)
     assert make_loader(Slow(), {**section, "num_worker_per_gpu": 0}).timeout == 0

@@ -27,10 +27,12 @@ def make_batch(*texts: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(autouse=True)
-def heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BasicSR's logger is cut from the root's once a run has begun."""
-    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What BasicSR's logger says, which is cut from the root's once a run has begun."""
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [caplog.handler])
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", False)
+    return caplog
 
 
 @pytest.fixture
@@ -47,19 +49,19 @@ def test_skipped_images_are_added_up(skipped: SkippedImages) -> None:
     assert (skipped.total, skipped.samples) == (3, 4)
 
 
-def test_each_broken_image_is_named_once(skipped: SkippedImages, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "basicsr"):
+def test_each_broken_image_is_named_once(skipped: SkippedImages, heard: pytest.LogCaptureFixture) -> None:
+    with heard.at_level(logging.WARNING, "basicsr"):
         for _ in range(2):
             skipped.take(make_batch("", "a b", "a"))
-    assert [record.getMessage()[-1] for record in caplog.records] == ["a", "b"]
+    assert [record.getMessage()[-1] for record in heard.records] == ["a", "b"]
 
 
-def test_many_broken_images_are_not_all_named(skipped: SkippedImages, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "basicsr"):
+def test_many_broken_images_are_not_all_named(skipped: SkippedImages, heard: pytest.LogCaptureFixture) -> None:
+    with heard.at_level(logging.WARNING, "basicsr"):
         for number in range(30):
             skipped.take(make_batch(f"image{number}"))
-    assert len(caplog.records) == 11
-    assert caplog.records[10].getMessage().startswith("Further ones are only counted: ")
+    assert len(heard.records) == 11
+    assert heard.records[10].getMessage().startswith("Further ones are only counted: ")
 
 
 @pytest.mark.parametrize(("broken", "fine"), [(60, 60), (98, 1)])
