@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import yaml
 
 from facesr_plugin import cli
 from facesr_plugin import train as entry
+from facesr_plugin.utils.run_lock import take_run_lock
+from facesr_plugin.utils.stopping import SIGNALS
 from helpers.runs import train_options, write_faces, write_options
 
 pytestmark = pytest.mark.usefixtures("run_folder")
@@ -37,6 +41,37 @@ def test_train_runs_and_puts_everything_below_the_current_folder(options: Path, 
     assert cli.main(["train", "-opt", "run.yml", "--set", "train.total_iter=1"]) == 0
     assert (tmp_path / "experiments" / "run" / "models" / "net_g_1.pth").is_file()
     assert sys.argv == before
+
+
+def test_train_twice_in_one_process_leaves_signals_and_folder_free(options: Path, tmp_path: Path) -> None:
+    handlers = [signal.getsignal(signum) for signum in SIGNALS]
+    for _ in range(2):
+        assert cli.main(["train", "-opt", "run.yml", "--set", "train.total_iter=1"]) == 0
+        assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
+    assert len(list((tmp_path / "experiments").glob("run_archived_*"))) == 1
+
+
+def test_train_beside_a_run_in_another_thread_is_refused(
+    options: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        take_run_lock(tmp_path / "experiments" / "run")
+        taken.set()
+        done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(60)
+    assert cli.main(["train", "-opt", "run.yml"]) == 2
+    done.set()
+    thread.join()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(
+        f"error: {tmp_path / 'experiments' / 'run'} must be free of other runs, got one in it: another"
+    )
+    assert not (tmp_path / "experiments" / "run").exists()
 
 
 def test_train_records_the_merged_options(options: Path, tmp_path: Path) -> None:
