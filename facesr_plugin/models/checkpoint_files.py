@@ -22,8 +22,7 @@ class CheckpointFiles:
     """The part of ``FaceSRModel`` that writes and reads its files."""
 
     _saved: tuple[int, int] | None = None
-    _due = 0  # validations that follow in the iteration that is saved
-    _validated: int | str = 0  # iteration
+    _measured: tuple[int | str, int] = (0, 0)  # the iteration of the last validation, and of how many data sets
 
     @master_only
     def save_network(
@@ -77,16 +76,17 @@ class CheckpointFiles:
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the state, which counts the broken images of all ranks."""
         self._skipped_images.gather()
-        self._due = 0 if current_iter in (-1, self._validated) else count_due(self.opt, current_iter)
         self._saved = (epoch, current_iter)
         super().save(epoch, current_iter)
 
     def save_metrics(self, current_iter: int | str) -> None:
         """Write the state of that iteration again, if it is the last one, with the best metrics of now."""
-        self._validated = current_iter
+        self._measured = (current_iter, self._count_measured(current_iter) + 1)
         if self._saved is not None and self._saved[1] == current_iter:
-            self._due = max(0, self._due - 1)
             self.save_training_state(*self._saved)
+
+    def _count_measured(self, iteration: int | str) -> int:
+        return self._measured[1] if self._measured[0] == iteration else 0
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
@@ -102,7 +102,8 @@ class CheckpointFiles:
         run = training_state.pack_run(
             self.opt["manual_seed"], self.opt["world_size"], self.best_metric_results, self.system_state()
         )
-        run |= {"skipped_images": self._skipped_images.state(), "validations_due": self._due, **self.steps_state()}
+        due = max(0, count_due(self.opt, current_iter) - self._count_measured(current_iter))
+        run |= {"skipped_images": self._skipped_images.state(), "validations_due": due, **self.steps_state()}
         state = {
             "epoch": epoch,
             "iter": current_iter,
@@ -162,7 +163,7 @@ class CheckpointFiles:
 
     def _validate_due(self, epoch: int, iteration: int, number: int) -> None:
         """Make the validations that the run before did not come to."""
-        self._saved, self._due = (epoch, iteration), number
+        self._saved, self._measured = (epoch, iteration), (iteration, max(0, count_due(self.opt, iteration) - number))
         for loader in build_due_loaders(self.opt, number):
             name = loader.dataset.opt["name"]
             get_root_logger().info(f"Validating {name} now: the run ended before it did after iteration {iteration}.")

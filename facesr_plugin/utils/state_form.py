@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from facesr_plugin.utils.text import shown
+from facesr_plugin.utils.text import plain_line, shown
 
 _LARGEST = 2**62
 
@@ -21,6 +22,26 @@ def check_state(state: Any) -> None:
     problem = next(_find_problems(state, _STATE, ""), None) or next(_record_problems(state.get("facesr")), None)
     if problem is not None:
         raise ValueError(problem)
+
+
+@contextmanager
+def named_misfits(path: Any) -> Iterator[None]:
+    """Name the state in what BasicSR's and torch's ``load_state_dict`` raise for one of another run.
+
+    Args:
+        path: Of the state, for the message.
+
+    Raises:
+        ValueError: If anything in the block fails so.
+    """
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = plain_line(str(error)) or "it lacks a part"
+        raise ValueError(
+            f"training state {path} does not fit this run, or is damaged: {reason}. Use the option file that it "
+            "was made with, or another state"
+        ) from error
 
 
 def _record_problems(record: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from facesr_plugin.utils.state_form import check_state
+from facesr_plugin.utils.state_form import check_state, named_misfits
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -43,3 +43,14 @@ def test_check_state_accepts_a_whole_one_and_that_of_basicsr() -> None:
 def test_check_state_names_what_is_wrong(content: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_state(content)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("epoch"), TypeError("int\nobject"), AssertionError("Wrong lengths"), RuntimeError()]
+)
+def test_named_misfits_names_the_state(error: Exception) -> None:
+    with (
+        pytest.raises(ValueError, match=r"training state 5\.state does not fit this run, or is damaged: .+\. Use"),
+        named_misfits("5.state"),
+    ):
+        raise error
