@@ -88,11 +88,12 @@ def keep(model: Any, done: int) -> None:
 def _guard_workers() -> None:
     """Let loader workers of a training live on when a signal is sent to all its processes.
 
-    A terminal's Ctrl-C, launchers and schedulers do that; a worker that dies takes the run with it.
+    A terminal's Ctrl-C, launchers and schedulers do that; a worker that dies takes the run with it. SIGINT stays
+    blocked in them, SIGTERM is heeded if the training sends it.
     """
     from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Workers
 
-    if not hasattr(signal, "sigwaitinfo"):
+    if not hasattr(signal, "pthread_sigmask"):
         return
     start = Workers.__init__
 
@@ -114,13 +115,16 @@ def _guard_workers() -> None:
 
 
 def _initialise_guarded(initialise: Any, worker_id: int) -> None:
-    threading.Thread(target=_end_by_parent, daemon=True).start()
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_end_by_parent, daemon=True).start()
+    else:  # macOS does not say who sent a signal
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     if initialise is not None:
         initialise(worker_id)
 
 
 def _end_by_parent() -> None:
-    """End this worker at its parent's SIGTERM, and at nobody else's; SIGINT stays blocked."""
+    """End this worker at its parent's SIGTERM, and at nobody else's."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -74,7 +74,7 @@ def test_signalled_model_stops_before_anything_of_an_iteration(monkeypatch: pyte
     ]
 
 
-class Slow(Dataset):
+class Processes(Dataset):
     """Each sample is the worker's process."""
 
     def __len__(self) -> int:
@@ -89,7 +89,9 @@ def _init(worker_id: int) -> None:
 
 
 def test_worker_outlives_signals_of_others() -> None:
-    loader: DataLoader = DataLoader(Slow(), batch_size=None, num_workers=1, worker_init_fn=_init, prefetch_factor=1)
+    loader: DataLoader = DataLoader(
+        Processes(), batch_size=None, num_workers=1, worker_init_fn=_init, prefetch_factor=1
+    )
     samples: Any = iter(loader)
     worker = next(samples)
     assert loader.worker_init_fn is _init
@@ -103,7 +105,7 @@ def test_worker_outlives_signals_of_others() -> None:
 
 
 def test_worker_ends_by_its_parent() -> None:
-    samples: Any = iter(DataLoader(Slow(), batch_size=None, num_workers=1, prefetch_factor=1))
+    samples: Any = iter(DataLoader(Processes(), batch_size=None, num_workers=1, prefetch_factor=1))
     next(samples)
     (worker,) = samples._workers
     worker.terminate()
@@ -111,7 +113,19 @@ def test_worker_ends_by_its_parent() -> None:
     assert worker.exitcode == 0
 
 
+def test_worker_ends_by_anybody_where_the_sender_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "sigwaitinfo")
+    samples: Any = iter(DataLoader(Processes(), batch_size=None, num_workers=1, prefetch_factor=1))
+    next(samples)
+    (worker,) = samples._workers
+    os.kill(worker.pid, signal.SIGINT)
+    assert next(samples) == worker.pid
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0
+
+
 def test_mask_of_this_process_is_unchanged_after_a_loaders_start() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    next(iter(DataLoader(Slow(), num_workers=1)))
+    next(iter(DataLoader(Processes(), num_workers=1)))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
