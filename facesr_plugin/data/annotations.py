@@ -25,9 +25,11 @@ import numpy as np
 from facesr_plugin.data.keys import key_of
 from facesr_plugin.ops.landmark import LAYOUTS
 from facesr_plugin.utils.files import atomic_write, atomic_write_text
+from facesr_plugin.utils.text import plain_line
 
 SUFFIXES = (".npz", ".json")
 _FORMAT, _VERSION = "facesr-landmarks", 1
+_MOST_GROWTH, _FREE_BYTES = 64, 2**26  # of a compressed file
 _JSON_NAMES = {"names": "name", "boxes": "box"}  # where a face's own entry has another name than the array
 _DTYPES = {
     "points": np.float32,
@@ -159,12 +161,16 @@ def read_landmarks(path: str | os.PathLike) -> Landmarks:
     try:
         return _from_arrays(load(path))
     except Exception as error:  # numpy and zipfile raise many types on damaged data
-        raise ValueError(f"landmark file {path} must be {kind}: {error}") from error
+        raise ValueError(f"landmark file {path} must be {kind}: {plain_line(str(error))}") from error
 
 
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):  # numpy would advise to load it as a pickle
         raise ValueError("it is none, or damaged")
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(info.file_size for info in archive.infolist())
+    if declared > _MOST_GROWTH * path.stat().st_size + _FREE_BYTES:
+        raise ValueError(f"its arrays declare {declared} bytes, far more than the file can hold")
     with np.load(path, allow_pickle=False) as archive:
         arrays = {field.name: archive[field.name] for field in fields(Landmarks) if field.name in archive.files}
     for name in ("names", "points"):

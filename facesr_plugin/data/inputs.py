@@ -55,13 +55,20 @@ def list_items(source: str | os.PathLike) -> list[Item]:
 
 def _listed(path: Path) -> list[str]:
     names = sorted(set(read_name_list(path)))
-    missing = [name for name in names if not (path.parent / name).is_file()]
+    missing = [name for name in names if not _is_file(path.parent / name)]
     if missing:
         raise FileNotFoundError(
             f"list {path} names {len(missing)} files that do not exist: {list_names(missing)}. "
             "Paths are relative to the list."
         )
     return names
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _from_files(root: Path, names: Sequence[str]) -> list[Item]:

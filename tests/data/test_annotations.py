@@ -189,3 +189,16 @@ def test_the_documented_json_can_be_read(tmp_path):
     read = read_landmarks(tmp_path / "a.json")
     assert read.names == ("a.png",)
     assert read.points[0, 1].tolist() == [66, 47.5]
+
+
+def test_read_landmarks_refuses_npz_bombs(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", names=np.array(["a"]), points=np.zeros((1, 2**24 + 2**21, 2), np.float32))
+    with pytest.raises(ValueError, match=r"x\.npz must be .* declare \d+ bytes, far more than the file can hold"):
+        read_landmarks(tmp_path / "x.npz")
+
+
+def test_read_landmarks_says_what_is_wrong_in_one_short_line(tmp_path):
+    (tmp_path / "x.json").write_text('{"format": "facesr-landmarks", "version": [' + ", ".join("0" * 5000) + "]}")
+    with pytest.raises(ValueError, match="its version must be 1, got") as caught:
+        read_landmarks(tmp_path / "x.json")
+    assert len(str(caught.value)) < 600

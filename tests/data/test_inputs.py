@@ -82,3 +82,9 @@ def test_fingerprint_depends_on_names_and_sizes():
     item = Item("a", "a.png", "x", 10)
     assert fingerprint([item]) == fingerprint([item._replace(container="moved")])
     assert len({fingerprint([item]), fingerprint([item._replace(num_bytes=11)]), fingerprint([])}) == 3
+
+
+def test_list_items_names_files_of_a_list_that_cannot_be(tmp_path):
+    (tmp_path / "list.txt").write_text("a\0b.png\n" + "x" * 9000)
+    with pytest.raises(FileNotFoundError, match=r"list\.txt names 2 files that do not exist: a\?b\.png, x{80}\. Paths"):
+        list_items(tmp_path / "list.txt")
