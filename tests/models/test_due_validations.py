@@ -56,10 +56,11 @@ def test_resumed_run_measures_what_the_run_before_did_not(
     assert [run["best_metrics"][name]["psnr"]["iter"] for name in ("val", "val_2")] == [4, 4]
 
 
-def test_checkpoint_after_its_validation_leaves_nothing_due(options: dict[str, Any], tmp_path: Path) -> None:
-    """A run that a signal stops saves after the validation of its last iteration."""
+@pytest.mark.parametrize("finished", [1, 2])
+def test_checkpoint_after_a_validation_knows_of_it(options: dict[str, Any], finished: int, tmp_path: Path) -> None:
+    """A run that a signal stops saves in or after the validation of its last iteration."""
     model = build_model(**options)
-    for loader in build_due_loaders(options, 2):
+    for loader in list(build_due_loaders(options, 2))[:finished]:
         model.validation(loader, 4, None)
     model.save(0, 4)
-    assert read_checkpoint(tmp_path / "states" / "4.state")["facesr"]["validations_due"] == 0
+    assert read_checkpoint(tmp_path / "states" / "4.state")["facesr"]["validations_due"] == 2 - finished
