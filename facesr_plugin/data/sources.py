@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import lmdb
 import numpy as np
 
 from facesr_plugin.data.keys import key_of
@@ -57,8 +56,6 @@ class LmdbSource:
             data = self._reader.get(key)
         except KeyError as error:
             raise BrokenImageError(f"{name} is missing, though {META_FILE} lists it. {_REMEDY}") from error
-        except lmdb.Error as error:
-            raise BrokenImageError(f"{name} cannot be read: {error}. {_REMEDY}") from error
         try:
             return decode_rgb(data, name)
         except ValueError as error:
