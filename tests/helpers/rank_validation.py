@@ -1,15 +1,12 @@
-"""A validation of five faces on one rank or, by torchrun, on several: ``python -m helpers.rank_validation DIR``."""
+"""A validation of five faces on one rank or, by ``helpers.ranks``, on several."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 import facesr_plugin
@@ -50,8 +47,9 @@ class Means(torch.nn.Module):
         return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
-def validate_faces(folder: Path, rank: int = 0, count: int = 1) -> dict[str, float]:
+def validate_faces(rank: int, count: int, folder: Path) -> dict[str, float]:
     """Return the values that a rank knows afterwards; on another rank than 0 the statistics are wrong before."""
+    facesr_plugin.register()
     from basicsr.models import build_model
 
     fid_metric.NUM_FEATURES, fid_metric._load_network = 12, lambda weights: Means()
@@ -67,18 +65,3 @@ def validate_faces(folder: Path, rank: int = 0, count: int = 1) -> dict[str, flo
     }
     model.validation(DataLoader(Faces(), 1), 7, None, save_img=True)
     return getattr(model, "metric_results", {})
-
-
-def main() -> None:
-    """Validate on a rank of torchrun and write what it knows to ``<rank>.json``."""
-    facesr_plugin.register()
-    dist.init_process_group("gloo")
-    folder, rank = Path(sys.argv[1]), dist.get_rank()
-    values = validate_faces(folder, rank, dist.get_world_size())
-    (folder / f"{rank}.json").write_text(json.dumps(values))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -74,6 +75,15 @@ def train(options: Path, root: Path, *flags: str) -> str:
     process = TrainProcess(options, root, *flags)
     assert process.end() == 0, process.output[-3000:]
     return process.output
+
+
+def start_ranks(count: int, options: Path, root: Path, *flags: str) -> list[TrainProcess]:
+    """Start a distributed training, as torchrun does; arguments as ``TrainProcess``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    return [TrainProcess(options, root, "--launcher", "pytorch", *flags, **place, **rank) for rank in ranks]
 
 
 def _train(

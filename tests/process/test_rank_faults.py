@@ -13,6 +13,7 @@ import pytest
 
 from helpers.environments import REPO, TORCHRUN, run
 from helpers.runs import differences, train_options, write_faces
+from helpers.train_process import start_ranks
 
 pytestmark = pytest.mark.process
 
@@ -26,11 +27,14 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_faces(root / "train", 16), write_faces(root / "val", 2)
 
 
+def write_options(root: Path, faces: tuple[Path, Path]) -> Path:
+    saves = ("logger.save_checkpoint_freq=2", "val.val_freq=3", "train.ema_decay=0.9")
+    return train_options(root / "run.yml", "run", *faces, TOTAL, *saves)
+
+
 def start(root: Path, faces: tuple[Path, Path], program: list[str], *words: str) -> subprocess.CompletedProcess[str]:
     """Train on two ranks; ``words`` are torchrun's."""
-    saves = ("logger.save_checkpoint_freq=2", "val.val_freq=3", "train.ema_decay=0.9")
-    options = train_options(root / "run.yml", "run", *faces, TOTAL, *saves)
-    command = [sys.executable, *TORCHRUN, *words, "-m", *program, "-opt", options]
+    command = [sys.executable, *TORCHRUN, *words, "-m", *program, "-opt", write_options(root, faces)]
     flags = ["--launcher", "pytorch", "--auto_resume"]
     found = {"PYTHONPATH": f"{REPO}:{REPO / 'tests'}", "CUDA_VISIBLE_DEVICES": ""}
     return run([*command, *flags], cwd=root, check=False, **found)
@@ -40,9 +44,9 @@ def test_run_that_torchrun_starts_again_ends_like_an_unbroken_one(faces: tuple[P
     folders = [tmp_path / name for name in ("whole", "broken")]
     for folder in folders:
         folder.mkdir()
-    whole = start(folders[0], faces, ["facesr_plugin.train"])
+    whole = start_ranks(2, write_options(folders[0], faces), folders[0])
     broken = start(folders[1], faces, ["helpers.rank_faults", "1", "4"], "--max-restarts=1")
-    assert (whole.returncode, broken.returncode) == (0, 0), broken.stderr[-5000:]
+    assert ([rank.end() for rank in whole], broken.returncode) == ([0, 0], 0), broken.stderr[-5000:]
     assert "Resuming training from epoch: 0, iter: 2." in broken.stderr
     assert "failed (exitcode: -9) local_rank: 1" in broken.stderr
     assert differences(*(folder / "experiments" / "run" for folder in folders), TOTAL) == []

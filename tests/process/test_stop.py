@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from helpers.environments import ChildEnv, clean_env
 from helpers.interrupted import listen_to_interrupts
 from helpers.runs import differences, train_options, write_faces
 from helpers.runs import write_options as write_shipped
-from helpers.train_process import TrainProcess, train
+from helpers.train_process import TrainProcess, start_ranks, train
 
 pytestmark = pytest.mark.process
 
@@ -94,13 +93,7 @@ def test_stopped_training_saves_and_goes_on_like_an_unbroken_one(
 
 
 def test_ranks_stop_after_the_same_iteration_when_one_is_signalled(faces: tuple[Path, Path], tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    options = write_options(tmp_path, faces)
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-    leader, other = (TrainProcess(options, tmp_path, "--launcher", "pytorch", **shared, **rank) for rank in ranks)
+    leader, other = start_ranks(2, write_options(tmp_path, faces), tmp_path)
     leader.wait_for("iter: 5/")
     other.send(signal.SIGTERM)
     assert [leader.end(), other.end()] == [128 + signal.SIGTERM] * 2

@@ -1,4 +1,4 @@
-"""JASRNet by BasicSR's own scripts in an unmodified checkout, on drawn faces: one head on two ranks, test."""
+"""JASRNet by BasicSR's own scripts in an unmodified checkout, on drawn faces: training, test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from facesr_plugin.checkpoints import load_weights
 from facesr_plugin.utils.imageio import read_image
 from facesr_plugin.utils.option_file import find_shipped, load_option_file, override
-from helpers.environments import TORCHRUN, ChildEnv, run
+from helpers.environments import ChildEnv, run
 from helpers.runs import train_checkout
 
 pytestmark = pytest.mark.process
@@ -81,13 +81,3 @@ def test_trained_file_is_tested_and_states_its_faces(
     pictures = checkout / "results" / "jasrnet_test" / "visualization" / "300W_common"
     assert [read_image(path).shape for path in pictures.glob("*.png")] == [(SIZE, SIZE, 3)] * 2
     assert len(list((pictures / "landmarks").glob("*.png"))) == 2
-
-
-def test_two_ranks_train_one_head(checkout: Path, lone_env: ChildEnv, data: Path) -> None:
-    """Parameters of the other head get no gradients, on no rank."""
-    left_out = [f"val.metrics.{name}=~" for name in ("nme", "auc", "failure_rate")]
-    path = checkout / "options" / "jasrnet_ranks.yml"
-    options = train_options(path, data, "train.landmark_opt.loss_weight=0", *left_out)
-    command = [lone_env.python, *TORCHRUN, "basicsr/train.py", "-opt", options.relative_to(checkout)]
-    log = run([*command, "--launcher", "pytorch"], cwd=checkout, PYTHONPATH=".", CUDA_VISIBLE_DEVICES="").stderr
-    assert (log.count("l_g_pixel: "), log.count("l_g_landmark: "), log.count("# psnr: ")) == (TOTAL, 0, 3)
