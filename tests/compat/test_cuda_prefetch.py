@@ -80,6 +80,7 @@ def test_released_prefetcher_lets_memory_go_and_copies_what_the_cpu_reads(device
 
 
 def test_batches_are_held_for_the_stream_that_computes(repaired: type, device: SimpleNamespace) -> None:
+    assert cuda_prefetch.CUDA_PREFETCH.name == "cuda-prefetch"
     batches = run(repaired)
     assert batches[2:] == [None, None]
     assert [batch["gt"][0, 0].item() for batch in batches[:2]] == [0, 1]
