@@ -16,9 +16,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def plain_line(text: str) -> str:
-    """Return text of a file or of a library as one printable line of at most 300 characters."""
-    line = " ".join(text.split())[:_MAX_LINE]
+def plain_line(text: str, limit: int = _MAX_LINE) -> str:
+    """Return text of a file or of a library as one printable line of at most 300 (or ``limit``) characters."""
+    line = " ".join(text.split())[:limit]
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
