@@ -29,7 +29,6 @@ PLAN = (
     Kill("validation", 1),
     Kill("step", 2, 0.6),
     Kill("write", 1, 0.5, "net_g"),
-    Kill("rename", 1, 0.3, "net_g"),
     Kill("resume", 1, 0.6),
     Kill("epoch", 2),
     Kill("prune", 1, 0.6),
