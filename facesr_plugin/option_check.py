@@ -12,6 +12,7 @@ from typing import Any
 from facesr_plugin.metrics.building import build_metric
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import nearest
+from facesr_plugin.utils.text import plain_line
 from facesr_plugin.utils.visualize import AttentionOptions
 from facesr_plugin.utils.weights import resolve_weights
 
@@ -25,6 +26,7 @@ _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
             "save_checkpoint_freq", "loss_weight", "clip_grad_value", "clip_grad_norm")  # fmt: skip
+_MAX_PROBLEM = 1500  # characters: a value in the text may be of any length
 _LOSS_WEIGHTS = {
     "FacialAttentionLoss": "compressed_fan",
     "FaceHeatmapLoss": "compressed_fan",
@@ -52,10 +54,11 @@ def refuse(problems: Sequence[str]) -> None:
     Raises:
         ValueError: With one line per problem if there are several.
     """
-    if len(problems) == 1:
-        raise ValueError(problems[0])
-    if problems:
-        raise ValueError(f"{len(problems)} problems in the options:\n" + "\n".join(f"  {text}" for text in problems))
+    lines = [plain_line(text, _MAX_PROBLEM) for text in problems]
+    if len(lines) == 1:
+        raise ValueError(lines[0])
+    if lines:
+        raise ValueError(f"{len(lines)} problems in the options:\n" + "\n".join(f"  {text}" for text in lines))
 
 
 def find_option_problems(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
@@ -90,7 +93,8 @@ def find_misshapen(options: dict[str, Any]) -> list[str]:
     found = {name: options[name] for name in (*tops, *networks) if name in options}
     found |= {f"datasets.{phase}": section for phase, section in _section(options, "datasets").items()}
     train = _section(options, "train").items()
-    found |= {f"train.{key}": section for key, section in train if str(key).endswith("_opt") and section}
+    parts = ("optim_g", "optim_d", "scheduler")
+    found |= {f"train.{key}": part for key, part in train if part and (key in parts or str(key).endswith("_opt"))}
     metrics = _section(options, "val").get("metrics") or {}
     parts = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
     found |= {f"val.metrics.{name}".rstrip("."): section for name, section in parts if section is not None}
@@ -175,7 +179,7 @@ def _check_metric(section: Any, registry: Any, where: str) -> Iterator[str]:
     if not problems:
         try:
             build_metric(section)
-        except (ImportError, OSError, ValueError) as error:
+        except (ImportError, OSError, TypeError, ValueError) as error:
             yield f"{where}: {error}"
 
 
@@ -190,7 +194,7 @@ def _check_weights(section: Any, where: str) -> Iterator[str]:
 
 
 def _check_type(name: Any, registry: Any, where: str) -> Iterator[str]:
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         yield f"{where} must be a registered name, got {name!r}{nearest(str(name), list(registry.keys()))}"
 
 

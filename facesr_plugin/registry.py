@@ -56,8 +56,8 @@ class Registry:
         """Iterate over ``(name, object)`` in order of registration."""
         return iter(list(self._objects.items()))
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._objects
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._objects
 
 
 ARCH_REGISTRY = Registry("arch")

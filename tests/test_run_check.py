@@ -113,3 +113,21 @@ def test_rank_is_what_the_launcher_says(launcher: str, rank: int, monkeypatch: p
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("SLURM_PROCID", "5")
     assert Start(is_train=True, launcher=launcher).rank == rank
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o: o.update(model_type=["SPARNetModel"]),
+        lambda o: o["network_g"].update(type={}),
+        lambda o: o["train"].update(scheduler=2.5),
+        lambda o: o["train"].update(optim_g="Adam"),
+        lambda o: o["train"]["optim_g"].update(betas=[]),
+        lambda o: o["val"]["metrics"]["ssim_y"].update(crop_border={}),
+        lambda o: o["datasets"]["train"].update(io_backend=2.5),
+        lambda o: o["datasets"]["train"].update(type=[]),
+    ],
+)
+def test_values_of_other_kinds_are_problems_too(options: dict[str, Any], change: Callable[[dict], Any]) -> None:
+    change(options)
+    assert problems(options)

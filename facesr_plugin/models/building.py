@@ -37,7 +37,7 @@ def find_network_problems(opt: dict[str, Any]) -> Iterator[str]:
     """Say which ``network_*`` sections name no network, or have keys that ours do not take."""
     for where in (key for key in opt if key.startswith("network_")):
         kind = (opt[where] or {}).get("type")
-        if kind not in ALL_NETWORKS:
+        if not isinstance(kind, str) or kind not in ALL_NETWORKS:
             yield f"{where}.type must be a registered network, got {kind!r}{nearest(str(kind), ALL_NETWORKS.keys())}"
         elif kind in ARCH_REGISTRY:
             known = ["type", *inspect.signature(ARCH_REGISTRY.get(kind)).parameters]
@@ -133,7 +133,7 @@ def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) ->
         settings["fused"] = True
     try:
         optimizer = _OPTIMIZERS[optim_type](params, lr, **settings)
-    except (RuntimeError, TypeError) as error:
+    except (IndexError, RuntimeError, TypeError) as error:
         remedy = ". Remove fused" if settings.get("fused") else ""
         raise ValueError(f"optimizer {optim_type}: {error}{remedy}") from error
     way = {name: optimizer.defaults[name] for name in ("foreach", "fused", "capturable")}

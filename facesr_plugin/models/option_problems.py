@@ -65,7 +65,7 @@ def find_model_problems(options: Mapping[str, Any], model: Any) -> list[str]:
 def gather(finders: Iterable[Callable[[], Iterable[str]]]) -> list[str]:
     """Return what several finders find, without repetition.
 
-    One may stumble over what another one finds; if none finds anything, its error is raised.
+    One may stumble over what another one finds; if none finds anything, its error is the problem.
     """
     problems: dict[str, None] = {}
     stumbled: list[Exception] = []
@@ -76,7 +76,7 @@ def gather(finders: Iterable[Callable[[], Iterable[str]]]) -> list[str]:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             stumbled.append(error)
     if stumbled and not problems:
-        raise stumbled[0]
+        return [f"options must be of the right kinds, got {type(stumbled[0]).__name__}: {_words(stumbled[0])}"]
     return list(problems)
 
 
