@@ -137,6 +137,17 @@ def test_compilation_needs_a_newer_torch(tmp_path: Path, monkeypatch: pytest.Mon
     assert "it needs 2.6 or newer" in problem
 
 
+# Memory order
+
+
+def test_channels_last_reaches_all_networks_that_learn(tmp_path: Path) -> None:
+    model = build(hd_model_options(tmp_path, channels_last=True))
+    for net in (model.net_g, model.net_g_ema, model.net_d):
+        weights = [weight for weight in net.parameters() if weight.dim() == 4 and min(weight.shape[1:3]) > 1]
+        assert weights
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
 # TF32
 
 
