@@ -6,6 +6,7 @@ A run's numbers must not depend on the number of workers or on prefetching, so t
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import random
@@ -24,7 +25,7 @@ from helpers.forkserver import SERVER
 from helpers.kill_systems import GANS, Variant, write_options
 from helpers.runs import same
 
-LIMIT_S = 120  # of one start, on a machine that has other work
+LIMIT_S = 300  # of one start, on a machine that may have other work
 LOADERS = ((0, "~"), (0, "cpu"), (2, "~"), (2, "cpu"))
 
 
@@ -55,10 +56,12 @@ class Campaign:
         process.start()
         process.join(LIMIT_S)
         if process.is_alive():
+            os.killpg(process.pid, signal.SIGUSR1)  # all show where they hang
+            time.sleep(2)
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
         expected = (0,) if kill is None else (0, -signal.SIGKILL)
-        assert process.exitcode in expected, f"exit code {process.exitcode}:\n{log.read_text()[-3000:]}"
+        assert process.exitcode in expected, f"exit code {process.exitcode}:\n{log.read_text()[-5000:]}"
         if process.exitcode:
             self.done.append(kill)
         return process.exitcode != 0
@@ -117,6 +120,7 @@ def _train(options: Path, root: Path, log: Path, kill: Kill | None) -> None:
     os.setsid()
     multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a training of one's own
     with _output(log):
+        faulthandler.register(signal.SIGUSR1)
         import facesr_plugin
 
         facesr_plugin.register()
