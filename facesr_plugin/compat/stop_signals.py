@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -115,6 +116,7 @@ def _guard_workers() -> None:
 
 
 def _initialise_guarded(initialise: Any, worker_id: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Python's fork server hands its own mask on
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_by_parent, daemon=True).start()
     else:  # macOS does not say who sent a signal
@@ -125,7 +127,8 @@ def _initialise_guarded(initialise: Any, worker_id: int) -> None:
 
 def _end_by_parent() -> None:
     """End this worker at its parent's SIGTERM, and at nobody else's."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    parent = multiprocessing.parent_process()  # not who forked it: that may be Python's fork server
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
         pass
     os._exit(0)
 

@@ -104,8 +104,10 @@ def test_worker_outlives_signals_of_others() -> None:
     assert list(samples) == [worker] * 7
 
 
-def test_worker_ends_by_its_parent() -> None:
-    samples: Any = iter(DataLoader(Processes(), batch_size=None, num_workers=1, prefetch_factor=1))
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.process)])
+def test_worker_ends_by_its_parent(method: str) -> None:
+    settings = {"num_workers": 1, "prefetch_factor": 1, "multiprocessing_context": method}
+    samples: Any = iter(DataLoader(Processes(), batch_size=None, **settings))
     next(samples)
     (worker,) = samples._workers
     worker.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import resource
@@ -91,6 +92,7 @@ def _train(
 ) -> None:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    multiprocessing.set_start_method("fork", force=True)  # of the workers, as in a script
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server of the processes may ignore it
     os.environ.update(environment)
     with log.open("w") as file:
