@@ -150,7 +150,8 @@ DAMAGES = {
 def test_repaired_resume_passes_over_a_damaged_state(
     opt: dict, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [caplog.handler])
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", False)
     name, apply = DAMAGES[damage]
     experiment = Path(opt["path"]["models"]).parent
     apply(experiment / name)
