@@ -114,7 +114,10 @@ def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:
 
 
 def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
+    yield from _check_data(_section(options, "datasets"), is_train)
     if not is_train:
+        if "save_img" not in _section(options, "val"):
+            yield "val must have 'save_img'"
         return
     if "datasets" in options and "train" not in options["datasets"]:
         yield "datasets must have a section 'train'"
@@ -126,6 +129,18 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     for section, keys in wanted.items():
         given = _section(options, section)
         yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
+
+
+def _check_data(datasets: dict[str, Any], is_train: bool) -> Iterator[str]:
+    """What BasicSR reads of every data set, and what it takes its name for."""
+    for phase, section in datasets.items():
+        if is_train and phase != "train" and str(phase).split("_")[0] != "val":
+            yield f"datasets.{phase} must be called train, val or val_2 (and so on) in a training"
+        if "name" not in section:
+            yield f"datasets.{phase} must have 'name'"
+        workers = section.get("num_worker_per_gpu")
+        if phase == "train" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+            yield f"datasets.train.num_worker_per_gpu must be a whole number from 0 on, got {workers!r}"
 
 
 def _check_known(options: dict[str, Any], is_train: bool, model: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def check_run(options: dict[str, Any], start: Start) -> None:
     problems = find_option_problems(options, start.is_train, registries)
     if options.get("model_type") in MODEL_REGISTRY and not find_misshapen(options):
         problems += [*_find_missing_gpus(options, start), *_find_missing_weights(options, start)]
-        problems += _find_data_problems(options)
+        problems += [*_find_missing_libraries(options), *_find_data_problems(options)]
     if problems and start.rank:
         time.sleep(_WAIT_S)
         raise SystemExit(2)
@@ -76,6 +77,21 @@ def _find_missing_gpus(options: dict[str, Any], start: Start) -> Iterator[str]:
         yield f"num_gpu must be auto or a whole number, got {wanted!r}"
     elif wanted > here and (start.launcher == "none" or not here):
         yield f"num_gpu must be at most the number of GPUs here, {here}, got {wanted}. Set num_gpu: auto"
+
+
+def _find_missing_libraries(options: dict[str, Any]) -> Iterator[str]:
+    """What BasicSR would import for its loggers, after it has made its folders."""
+    logger = options.get("logger") or {}
+    wandb = logger.get("wandb")
+    project = wandb.get("project") if isinstance(wandb, dict) else wandb
+    for key, name, wanted in (
+        ("use_tb_logger", "tensorboard", logger.get("use_tb_logger")),
+        ("wandb", "wandb", project),
+    ):
+        if wanted and importlib.util.find_spec(name) is None:
+            yield f"logger.{key} needs the library {name}: pip install {name}"
+    if project and not logger.get("use_tb_logger"):
+        yield "logger.wandb needs logger.use_tb_logger: true, whose log it sends"
 
 
 def _find_missing_weights(options: dict[str, Any], start: Start) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ TRAINING = Start(is_train=True)
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Of a training that works."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "wandb" else found(name))
     faces = write_faces(tmp_path / "faces", 2)
     return yaml.safe_load(train_options(tmp_path / "run.yml", "run", faces, faces, 2).read_text())
 
@@ -54,6 +57,19 @@ def test_run_that_works_passes(options: dict[str, Any]) -> None:
             lambda o: o["datasets"]["train"].update(landmarks="no.npz"),
             "datasets.train.landmarks: no such file or folder no.npz",
         ),
+        (
+            lambda o: o["logger"].update(use_tb_logger=True, wandb={"project": "faces"}),
+            "logger.wandb needs the library wandb: pip install wandb",
+        ),
+        (lambda o: o["datasets"]["train"].pop("name"), "datasets.train must have 'name'"),
+        (
+            lambda o: o["datasets"].update(test=o["datasets"]["val"]),
+            "datasets.test must be called train, val or val_2 (and so on) in a training",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(num_worker_per_gpu=-1),
+            "datasets.train.num_worker_per_gpu must be a whole number from 0 on, got -1",
+        ),
         (lambda o: o["datasets"]["train"].update(use_hflip=3), "datasets.train.use_hflip must be bool, got 3"),
         (
             lambda o: o["datasets"]["train"].update(io_backend={"type": "lmdb"}),
@@ -65,6 +81,17 @@ def test_what_is_missing_is_named(options: dict[str, Any], change: Callable[[dic
     change(options)
     (problem,) = problems(options)
     assert problem.startswith(text)
+
+
+def test_wandb_needs_tensorboard(options: dict[str, Any]) -> None:
+    options["logger"]["wandb"] = {"project": "faces"}
+    assert "logger.wandb needs logger.use_tb_logger: true, whose log it sends" in problems(options)
+
+
+def test_test_needs_to_know_whether_to_save(options: dict[str, Any]) -> None:
+    test = {key: options[key] for key in ("name", "model_type", "scale", "num_gpu", "network_g", "path")}
+    check_run(test | {"datasets": {"test_1": options["datasets"]["val"]}, "val": {"save_img": False}}, Start(False))
+    assert problems(test | {"datasets": {}, "val": {}}, Start(False)) == ["val must have 'save_img'"]
 
 
 def test_everything_is_in_one_list(options: dict[str, Any]) -> None:
