@@ -18,7 +18,7 @@ from basicsr.utils.registry import LOSS_REGISTRY as ALL_LOSSES
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from facesr_plugin.cards import SystemCard
+from facesr_plugin.cards import LARGEST_SIZE, SystemCard
 from facesr_plugin.models.building import find_network_problems, find_train_problems
 from facesr_plugin.models.distributed import find_sync_problems
 from facesr_plugin.models.gradient_steps import find_step_problems
@@ -31,6 +31,7 @@ _SCHEDULERS = {
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
 }
+_MOST_CALLS = 200_000  # of functions on tensors; the largest network that ships takes 5,000
 _FILLS = {"normal_", "uniform_", "normalize"}
 _READS_FILES = {"weights", "vgg_type"}  # parameters of losses that read a network, which takes its time
 
@@ -84,11 +85,22 @@ def gather(finders: Iterable[Callable[[], Iterable[str]]]) -> list[str]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what only gives weights their first values: with ``meta`` nothing of it is kept, and it is slow."""
+    """Leaves out what only gives weights their first values: with ``meta`` nothing of it is kept, and it is slow.
+
+    Raises:
+        ValueError: From any call, after far more of them than a network has that can be trained.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = 0
 
     def __torch_function__(
         self, func: Any, types: Sequence[Any], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        self._calls += 1
+        if self._calls > _MOST_CALLS:
+            raise ValueError("its numbers must be those of a network that can be trained, got millions of parts")
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:
             return (*args, *kwargs.values())[0]
@@ -110,10 +122,19 @@ def _own_networks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def _find_argument_problems(options: Mapping[str, Any]) -> Iterator[str]:
     for where, section in _own_networks(options).items():
+        known = inspect.signature(ARCH_REGISTRY.get(section["type"])).parameters
+        large = [key for key in section if key != "type" and _is_larger(section[key], known[key].default)]
+        yield from (f"{where}.{key} must be at most {LARGEST_SIZE:,}, got {section[key]:,}" for key in large)
         try:
-            _build_empty(section)
+            if not large:
+                _build_empty(section)
         except Exception as error:  # whatever a wrong argument leads to
             yield f"{where}: {_words(error)}"
+
+
+def _is_larger(value: Any, default: Any) -> bool:
+    """Whether a number of pixels, channels or layers is none that anybody trains."""
+    return isinstance(value, int) and value > max(LARGEST_SIZE, default if isinstance(default, int) else 0)
 
 
 def find_size_problems(options: Mapping[str, Any], card: SystemCard) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from basicsr.utils import registry
 
+from facesr_plugin.models import option_problems
 from facesr_plugin.models.option_problems import find_model_problems, gather
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import load_option_file, shipped_options
@@ -43,6 +44,10 @@ def test_options_that_work_have_no_problem(options: dict[str, Any]) -> None:
         ),
         (lambda o: o["network_g"].update(max_chn=1), "network_g has no option 'max_chn', did you mean 'max_ch'?"),
         (lambda o: o["network_g"].update(norm_type="xx"), "network_g: norm_type must be"),
+        (
+            lambda o: o["network_g"].update(res_depth=10**12),
+            "network_g.res_depth must be at most 4,096, got 1,000,000,",
+        ),
         (lambda o: o["network_g"].update(out_size=64), "network_g.out_size must be in_size, since faces are enlarged"),
         (lambda o: o["train"].update(totl_iter=1), "train has no option 'totl_iter', did you mean 'total_iter'?"),
         (lambda o: o["train"].update(pixel_opt=None), "train must have at least one loss section such as pixel_opt"),
@@ -91,6 +96,13 @@ def test_problem_is_named(options: dict[str, Any], change: Callable[[dict], Any]
     change(options)
     (problem,) = find(options)
     assert text in problem
+
+
+def test_network_of_too_many_parts_is_not_built(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(option_problems, "_MOST_CALLS", 100)
+    assert find(options) == [
+        "network_g: its numbers must be those of a network that can be trained, got millions of parts"
+    ]
 
 
 def test_all_problems_are_found_together(options: dict[str, Any]) -> None:
