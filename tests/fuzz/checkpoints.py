@@ -345,7 +345,7 @@ def cases(draw: Callable) -> Case:
         "prefer": draw(st.sampled_from(("params", "params_ema"))),
         "system": draw(st.sampled_from((None, None, "sparnet", "dic", "progressive", "jasrnet"))),
         "arch": draw(st.sampled_from((None, None, "SPARNet", "DICNet", "CompressedFAN"))),
-        "to": draw(st.sampled_from(("facesr", "official", "mmagic"))),
+        "to": draw(st.sampled_from(("facesr", "official"))),
         "out": draw(st.sampled_from(("out.pth", "out.safetensors"))),
         "fold": draw(st.booleans()),
     }

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from helpers.forkserver import SERVER
 
-CPU_S = 5.0
+CPU_S = 10.0
 _WALL_S = 120.0  # the machine may be busy; a child that waits for something uses no CPU time
 _MAX_GROWTH = 512 * 2**20
 _MAX_ADDRESSES = 4 * 2**30  # what is reserved and never used costs nothing
