@@ -35,7 +35,7 @@ def load_yaml(text: str) -> Any:
     except ConstructorError as error:
         tags = ". Tags that build Python objects are refused" if "constructor for the tag" in error.problem else ""
         raise ValueError(f"{plain_line(error.problem)} at line {error.problem_mark.line + 1}{tags}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, OverflowError) as error:  # "\\U99999999" is no character
         raise ValueError(f"it is not valid YAML: {plain_line(str(error))}") from error
     except RecursionError as error:
         raise ValueError(f"it nests more than {MAX_DEPTH} levels deep") from error

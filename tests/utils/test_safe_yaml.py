@@ -44,6 +44,7 @@ def test_load_yaml_refuses_alias_bombs(merge: bool) -> None:
         ("a: !!python/name:os.system", "Tags that build Python objects are refused"),
         ("? {a: 1}\n: 2", "found unhashable key at line 1$"),
         ("a: \0", "it is not valid YAML"),
+        ('a: "\\U99999999"', "it is not valid YAML"),
     ],
 )
 def test_load_yaml_refuses(text: str, message: str) -> None:
