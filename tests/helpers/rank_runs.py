@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,41 +11,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from facesr_plugin.checkpoints import read_checkpoint
-from helpers.dic_runs import dic_options, dicgan_options
-from helpers.options import hd_model_options, model_options
-from helpers.progressive_runs import progressive_options
-from helpers.tiny_jasrnet import jasrnet_options
+from helpers.tiny_systems import SYSTEMS
 
 SHARE = 2  # faces of a rank
 
 
-class System(NamedTuple):
-    """Options of a run, and the sides of its faces."""
-
-    options: Callable[..., dict[str, Any]]
-    lq: int
-    gt: int
-
-
-SYSTEMS = {
-    "sparnet": System(model_options, 4, 32),
-    "sparnethd": System(hd_model_options, 32, 32),
-    "dic": System(dic_options, 8, 64),
-    "dicgan": System(dicgan_options, 8, 64),
-    "jasrnet": System(jasrnet_options, 4, 32),
-    "progressive": System(progressive_options, 4, 32),
-}
-
-
 def make_batch(system: str, seed: int, number: int) -> dict[str, Tensor]:
-    """Random faces with landmarks."""
-    generator, sides = torch.Generator().manual_seed(seed), SYSTEMS[system]
-
-    def faces(side: int) -> Tensor:
-        return torch.randint(0, 256, (number, 3, side, side), generator=generator) / 255
-
-    points = torch.rand(number, 68, 2, generator=generator) * (sides.gt - 1)
-    return {"lq": faces(sides.lq), "gt": faces(sides.gt), "landmarks": points}
+    """Random faces of a tiny system, an even number."""
+    pairs = [SYSTEMS[system].batch(100 * seed + pair) for pair in range(number // 2)]
+    names = [name for name, value in pairs[0].items() if isinstance(value, Tensor)]
+    return {name: torch.cat([pair[name] for pair in pairs]) for name in names}
 
 
 def build(system: str, folder: Path, rank: int, count: int, dist: bool = True, **train: Any) -> Any:
@@ -57,7 +31,9 @@ def build(system: str, folder: Path, rank: int, count: int, dist: bool = True, *
     from basicsr.models import build_model
 
     place = {"dist": dist, "rank": rank, "world_size": count}
-    options = SYSTEMS[system].options(folder / str(rank), **train) | place
+    own = folder / str(rank)
+    own.mkdir(parents=True, exist_ok=True)
+    options = SYSTEMS[system].options(own, **train) | place
     for name in ("models", "training_states"):
         options["path"][name] = str(folder / name)
     torch.manual_seed(rank if dist else 0)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from helpers.forkserver import SERVER
 
-LIMIT_S = 120
+LIMIT_S = 300  # on a machine that has other work
 
 
 def run_ranks(count: int, folder: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -26,7 +26,7 @@ def run_ranks(count: int, folder: Path, function: Callable[..., Any], *arguments
         arguments: That can be pickled.
 
     Raises:
-        AssertionError: If a rank fails, or takes longer than two minutes.
+        AssertionError: If a rank fails, or takes longer than five minutes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ranks = [SERVER.Process(target=_run, args=(rank, count, folder, function, arguments)) for rank in range(count)]

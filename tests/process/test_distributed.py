@@ -49,7 +49,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("system", ["dic", "jasrnet", "sparnethd"])
+@pytest.mark.parametrize("system", ["dic", "dic_hourglass", "jasrnet", "sparnethd"])
 def test_gradient_is_that_of_one_process_with_all_batches(
     system: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_float64: None
 ) -> None:
@@ -58,7 +58,7 @@ def test_gradient_is_that_of_one_process_with_all_batches(
     assert_close(found, gradients_alone(system, tmp_path / "alone", 0, 1))
 
 
-@pytest.mark.parametrize(("system", "count"), [("sparnet", 3), ("progressive", 2)])
+@pytest.mark.parametrize(("system", "count"), [("sparnet", 3), ("progressive", 2), ("fan_distill", 2)])
 def test_gradient_is_the_mean_of_processes_with_their_own_statistics(
     system: str, count: int, tmp_path: Path, in_float64: None
 ) -> None:
