@@ -42,7 +42,7 @@ _CODE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """One input: files for the unit of a family, and what it is called with.
 
@@ -57,6 +57,10 @@ class Case:
     files: dict[str, bytes]
     arguments: dict[str, Any] = field(default_factory=dict)
     mentions: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        sizes = {name: len(content) for name, content in self.files.items()}
+        return f"Case({self.family!r}, bytes {sizes}, {self.arguments})"
 
     def write(self, folder: Path) -> None:
         for name, content in self.files.items():
