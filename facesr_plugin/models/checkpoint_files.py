@@ -75,6 +75,7 @@ class CheckpointFiles:
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the state, which counts the broken images of all ranks."""
+        self.guard.look()
         self._skipped_images.gather()
         self._saved = (epoch, current_iter)
         super().save(epoch, current_iter)

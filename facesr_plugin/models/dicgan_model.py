@@ -77,6 +77,11 @@ class DICGANModel(FaceSRGANModel, DICModel):
         """The term for real of the last image."""
         return {"gan": self.gan(self._scores(self.output), target_is_real=True)}
 
+    @property
+    def steps_between(self) -> bool:
+        """Whether the discriminator steps more than once."""
+        return self.opt["train"].get("d_steps", 1) > 1
+
     def train_discriminator(self) -> dict[str, Tensor]:
         """The steps on the image of before the generator's step; none until ``gan_start_iter``."""
         losses: dict[str, Tensor] = {}

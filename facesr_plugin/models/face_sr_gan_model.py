@@ -19,11 +19,11 @@ from facesr_plugin.models.face_sr_model import FaceSRModel
 
 
 class FaceSRGANModel(FaceSRModel, ABC):
-    """Train a generator and a discriminator in turns, on the same batch.
+    """Train a generator and a discriminator on the same batch.
 
-    The generator goes first, against a discriminator that stands still and gets no gradients. Then the discriminator
-    learns from the ground truth and from the result of before the generator's step, by forwards of its own: two graphs
-    are never in memory together.
+    First are the generator's gradients, against a discriminator that stands still and gets none. Then the discriminator
+    learns from the ground truth and from that result, by forwards of its own: two graphs are never in memory together.
+    Both step when all gradients are there, so that one that is no number stops both.
 
     Args:
         opt: BasicSR's options; training needs ``network_d``, ``train.optim_d`` and ``train.gan_opt`` as well.
@@ -100,17 +100,19 @@ class FaceSRGANModel(FaceSRModel, ABC):
         return {**super().generator_losses(), **self.adversarial_losses()}
 
     def train_on_batch(self) -> dict[str, Tensor]:
-        """One step of the generator, then one of the discriminator."""
+        """One step of each; nothing is computed between them."""
         with self._standing_discriminator():
             losses = self.generator_gradients()
+        losses |= self.train_discriminator()
         self.update_generator()
-        return losses | self.train_discriminator()
+        return losses
 
     def train_discriminator(self) -> dict[str, Tensor]:
         """One step of the discriminator on ``self.gt`` and ``self.output``; returns what is logged."""
         self.optimizer_d.zero_grad(set_to_none=True)
         losses = self.backward(self.net_d, self.discriminator_losses, "l_d_", ("gt", "output"))
-        self.step(self.optimizer_d, self.net_d)
+        self.judge(self.optimizer_d, self.net_d)
+        self.step(self.optimizer_d)
         return losses
 
     @contextmanager

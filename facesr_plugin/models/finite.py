@@ -57,6 +57,7 @@ class FiniteGuard:
     Attributes:
         deferred: Whether everything is decided on the device and read one iteration later: on a GPU whose optimisers
             are fused. Others need the decision on the host: on a CPU it is there at once, on a GPU the host waits.
+        undoes_steps: Whether steps must be taken back: where gradients of the same iteration are computed after them.
         in_a_row: Iterations that were left out since the last one that counted.
         total: All of this process that were left out.
     """
@@ -69,9 +70,10 @@ class FiniteGuard:
         write: Callable[[Iteration], Path],
         remedy: str,
     ) -> None:
-        self._limit, self._optimizers, self._device = limit, optimizers, device
+        self._limit, self._device = limit, device
         self._write, self._remedy = write, remedy
         self.deferred = device.type == "cuda" and all(map(_is_fused, optimizers))
+        self.undoes_steps = False
         self.in_a_row = self.total = 0
         self._files: list[Path] = []
         self._undo = Undo()
@@ -97,15 +99,13 @@ class FiniteGuard:
         self._no_number = self._no_number | no_number
         return loss * torch.ones_like(loss).masked_fill_(no_number, math.nan)
 
-    def step(self, optimizer: Optimizer, norm: Tensor) -> None:
-        """Step, unless gradients of this iteration were no numbers.
-
-        Args:
-            optimizer: One of those of the training.
-            norm: Of the gradients.
-        """
+    def judge(self, norm: Tensor) -> None:
+        """Take the norm of a network's gradients."""
         self._spoilt = self._spoilt | ~torch.isfinite(norm)
-        if len(self._optimizers) > 1:
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Step, unless gradients of this iteration were no numbers."""
+        if self.undoes_steps:
             self._undo.keep_step(optimizer)
         if self.deferred:
             optimizer.found_inf = self._spoilt.to(torch.float32)

@@ -26,6 +26,11 @@ _LIMIT = 10
 class GradientSteps:
     """The part of ``FaceSRModel`` that computes gradients and takes steps with them."""
 
+    @property
+    def steps_between(self) -> bool:
+        """Whether gradients are computed after a step of the same iteration, which they may then undo."""
+        return False
+
     def init_steps(self, train_opt: dict[str, Any]) -> None:
         """Keep the options of gradients and steps, watch the numbers of all networks, let half precision give float32.
 
@@ -37,6 +42,7 @@ class GradientSteps:
         self.precision = Precision(train_opt.get("amp"), self.device)
         limit = train_opt.get("nonfinite_limit", _LIMIT)
         self.guard = FiniteGuard(limit, self.optimizers, self.device, self._write_fault, self.remedy)
+        self.guard.undoes_steps = self.steps_between
         in_losses = [child for loss in self.criteria.values() for child in loss.children()]
         learning = [self.get_bare_model(net) for net in self._networks().values()]
         networks = [net for net in (*learning, *in_losses) if next(net.parameters(), None) is not None]
@@ -88,7 +94,6 @@ class GradientSteps:
 
     def steps_state(self) -> dict[str, Any]:
         """What a resumed run needs to know of the steps: plain types."""
-        self.guard.look()
         return {"scaler": self.precision.state(), "skipped": self.guard.in_a_row}
 
     def load_steps_state(self, state: dict[str, Any]) -> None:
@@ -108,24 +113,28 @@ class GradientSteps:
         self.optimizer_g.zero_grad(set_to_none=True)
         logged = self.backward(self.net_g, losses, "l_g_", self.batch_fields)
         self.output = torch.cat(outputs)
+        self.judge(self.optimizer_g, self.net_g)
         return logged
 
     def update_generator(self) -> None:
         """Step the generator, then its moving average."""
-        self.step(self.optimizer_g, self.net_g)
+        self.step(self.optimizer_g)
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
 
-    def step(self, optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
-        """Step with the gradients that ``backward`` left in ``net``; the generator's are cut first, if asked for.
+    def judge(self, optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
+        """Finish the gradients that ``backward`` left in ``net``; the generator's are cut, if asked for.
 
         Raises:
             ValueError: If too many iterations in a row had losses or gradients that are no numbers.
         """
         self.guard.look()
         self.precision.unscale(optimizer)
-        self.guard.step(optimizer, self._limit_gradients(net))
-        self.precision.update()
+        self.guard.judge(self._limit_gradients(net))
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Step with gradients that were judged: the only place of optimisers' steps."""
+        self.guard.step(optimizer)
 
     def _limit_gradients(self, net: nn.Module) -> Tensor:
         """Cut the generator's gradients as the options say; return the norm of before."""

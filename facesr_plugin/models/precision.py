@@ -54,13 +54,9 @@ class Precision:
         return loss if self._scaler is None else self._scaler.scale(loss)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make the gradients those of the loss itself."""
+        """Make the gradients those of the loss itself, and adapt the scale of the next ones."""
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
-
-    def update(self) -> None:
-        """Adapt the scale to the gradients of the last ``unscale``."""
-        if self._scaler is not None:
             self._scaler.update()
 
     def at_floor(self) -> Tensor:

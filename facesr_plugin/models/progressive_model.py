@@ -134,6 +134,18 @@ class ProgressiveFSRModel(FaceSRGANModel):
         """The term for real."""
         return {"gan": self.gan(self.net_d(self.output, **self.call), target_is_real=True)}
 
+    @property
+    def steps_between(self) -> bool:
+        """The critic's gradients need the generator's step."""
+        return True
+
+    def train_on_batch(self) -> dict[str, Tensor]:
+        """One step of the generator, then one of the critic."""
+        with self._standing_discriminator():
+            losses = self.generator_gradients()
+        self.update_generator()
+        return losses | self.train_discriminator()
+
     def train_discriminator(self) -> dict[str, Tensor]:
         """One step on what the generator makes now; none in a stage without ``gan``."""
         if "gan" not in self.place.stage.weights:

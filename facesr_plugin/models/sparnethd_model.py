@@ -1,8 +1,8 @@
 """SPARNetHD (TIP 2021): blind restoration of aligned faces at 512x512, trained against multi-scale discriminators.
 
 What differs from the released program is order only: the discriminator judges by forwards of its own after the
-generator's step (the same image and weights), it gets no gradients in that step, and the moving average needs no
-forward to keep the vectors of its spectral norm right.
+generator's gradients (the same image and weights), it gets none from them, and the moving average needs no forward to
+keep the vectors of its spectral norm right.
 """
 
 from __future__ import annotations
@@ -58,4 +58,4 @@ class SPARNetHDModel(FaceSRGANModel):
         """Move the average with the generator of before its step, as the released program does; then step."""
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
-        self.step(self.optimizer_g, self.net_g)
+        self.step(self.optimizer_g)

@@ -78,7 +78,7 @@ def test_spoilt_iteration_leaves_no_trace_but_a_file(tmp_path: Path, name: str, 
 
 
 @pytest.mark.parametrize(("name", "steps"), [("sparnethd", 1), ("dicgan", 2), ("progressive", 1)], ids=str)
-def test_spoilt_discriminator_takes_back_the_generators_step(
+def test_spoilt_discriminator_leaves_no_trace_in_the_generator(
     tmp_path: Path, name: str, steps: int, fused: bool
 ) -> None:
     system, first = SYSTEMS[name], SYSTEMS[name].first
@@ -97,7 +97,7 @@ def test_spoilt_discriminator_takes_back_the_generators_step(
     system.step(model, first + 1)
     hook.remove()
     model.guard.look()
-    assert moved == [True] * steps
+    assert moved == [name == "progressive"] * steps  # the others compute all gradients first
     assert same(state(model), before)
     assert model.skipped_steps == 1
 
