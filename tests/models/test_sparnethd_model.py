@@ -81,10 +81,17 @@ def test_iteration_moves_generator_and_discriminator_with_their_own_settings(tmp
     assert [list(o.defaults["betas"]) for o in model.optimizers] == [[0.5, 0.99], [0.5, 0.99]]
 
 
-def test_discriminator_gets_no_gradients_in_the_generators_step(tmp_path: Path) -> None:
+def test_discriminator_gets_no_gradients_from_the_generators_terms(tmp_path: Path) -> None:
     model = build(tmp_path)
-    gradients = []
-    model.update_generator = lambda: gradients.extend(parameter.grad for parameter in model.net_d.parameters())
+    gradients: list[torch.Tensor | None] = []
+    judge = model.judge
+
+    def note(optimizer: torch.optim.Optimizer, net: torch.nn.Module) -> None:
+        if net is model.net_g:
+            gradients.extend(parameter.grad for parameter in model.net_d.parameters())
+        judge(optimizer, net)
+
+    model.judge = note
     step(model, 1)
     assert gradients
     assert all(gradient is None for gradient in gradients)
