@@ -86,18 +86,20 @@ def _hook(states: Path, original: Callable[..., None]) -> Callable[..., None]:
             for worker in multiprocessing.active_children():
                 worker.kill()  # one that hangs would hold the end of this process as well
 
+    excepthook.original = original
     return excepthook
 
 
 def _apply() -> None:
     import basicsr.utils.options as options
 
-    parse, report = options.parse_options, sys.excepthook
+    parse = options.parse_options
 
     @functools.wraps(parse)
     def parse_options(*args: Any, **kwargs: Any) -> Any:
         opt, parsed = parse(*args, **kwargs)
         if opt["is_train"]:
+            report = getattr(sys.excepthook, "original", sys.excepthook)  # not that of a run before in this process
             sys.excepthook = _hook(Path(opt["path"]["training_states"]), report)
         return opt, parsed
 

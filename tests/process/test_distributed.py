@@ -98,9 +98,8 @@ def test_dic_releases_its_hourglass_on_all_ranks_at_once(tmp_path: Path) -> None
     assert ["net_g.hourglass" in moment.parts for moment in course] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("align", [{"align_opt": None}, {}])
-def test_dicgan_starts_its_discriminator_on_all_ranks_at_once(align: dict[str, Any], tmp_path: Path) -> None:
-    course = courses(2, tmp_path, "dicgan", 3, gan_start_iter=1, d_steps=2, **align)
+def test_dicgan_starts_its_discriminator_on_all_ranks_at_once(tmp_path: Path) -> None:
+    course = courses(2, tmp_path, "dicgan", 3, gan_start_iter=1, d_steps=2)
     assert ["l_d_real" in moment.log for moment in course] == [False, True, True]
 
 
