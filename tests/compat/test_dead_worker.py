@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import basicsr.utils.options as options
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
@@ -94,3 +95,26 @@ def test_the_error_of_torch_is_recognised(
         True
     ]
     assert sys.excepthook is not hook
+
+
+def test_hooks_that_parsing_sets_are_kept_and_those_of_an_earlier_run_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    opt = {"is_train": True, "path": {"training_states": str(tmp_path)}}
+
+    def parse_options() -> tuple[dict, None]:
+        monkeypatch.setattr(sys, "excepthook", lambda *_error: shown.append("group"))
+        return opt, None
+
+    made: list = []
+    monkeypatch.setattr(options, "parse_options", parse_options)
+    monkeypatch.setattr(dead_worker, "rebind", lambda _old, new: made.append(new))
+    dead_worker._apply()
+    made[0]()
+    monkeypatch.setattr(options, "parse_options", lambda: (opt, None))
+    dead_worker._apply()
+    made[1]()
+    sys.excepthook(ValueError, ValueError("other"), None)
+    assert shown == ["group"]
+    assert sys.excepthook.original.__name__ == "<lambda>"
