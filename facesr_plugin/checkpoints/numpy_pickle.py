@@ -15,7 +15,7 @@ import numpy as np
 
 from facesr_plugin.checkpoints.errors import UnsupportedCheckpointError
 from facesr_plugin.checkpoints.rebuild import MAX_DEPTH, NumpyDtype, allowed_globals
-from facesr_plugin.checkpoints.torch_file import open_pickle
+from facesr_plugin.checkpoints.torch_file import BoundedFile, open_pickle
 from facesr_plugin.checkpoints.unpickle import Global, Unpickler
 
 _SHARED_WITH_WEIGHTS = (
@@ -65,7 +65,7 @@ def read_numpy_pickle(path: str | os.PathLike) -> Any:
     size = path.stat().st_size
     try:
         with open_pickle(path) as file:
-            root = Unpickler(_allowed(), max_opcodes=size).load(file)
+            root = Unpickler(_allowed(), max_opcodes=size).load(BoundedFile(file, size, size))
         return _Converter(size).convert(root, 0)
     except UnsupportedCheckpointError as error:
         raise UnsupportedCheckpointError(f"cannot read {str(path)!r}: {error}") from error

@@ -74,15 +74,16 @@ def open_pickle(path: Path) -> BinaryIO:
     if zipfile.is_zipfile(path):
         return io.BytesIO(_zipped_pickle(path))
     file = path.open("rb")
+    size = path.stat().st_size
     try:
-        legacy = Unpickler({}).load(file) == _LEGACY_MAGIC
+        legacy = Unpickler({}).load(BoundedFile(file, size)) == _LEGACY_MAGIC
     except UnsupportedCheckpointError:
         legacy = False
     if not legacy:
         file.seek(0)
         return file
     for _ in range(_LEGACY_HEADERS):
-        Unpickler({}).load(file)
+        Unpickler({}).load(BoundedFile(file, size))
     return file
 
 
@@ -147,24 +148,33 @@ def _byteorder(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], ro
     return order
 
 
-class _BoundedFile:
-    """The part of a file that a pickle may read: never more than is there, nor than the limit for one pickle."""
+class BoundedFile:
+    """The part of a file that a pickle may read: never more than is there, nor than a limit.
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    Args:
+        file: At the pickle.
+        size: Of the file; Python reserves what a pickle declares before it reads.
+        limit: Bytes of one pickle.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, limit: int = MAX_PICKLE_BYTES) -> None:
         self._file = file
-        self.left = min(size - file.tell(), MAX_PICKLE_BYTES)
+        self.left = min(size - file.tell(), limit)
 
     def read(self, count: int) -> bytes:
+        """Read at most ``count`` bytes."""
         data = self._file.read(min(count, self.left))
         self.left -= len(data)
         return data
 
     def readline(self) -> bytes:
+        """Read to the end of the line."""
         data = self._file.readline(self.left)
         self.left -= len(data)
         return data
 
     def tell(self) -> int:
+        """Return the place in the file."""
         return self._file.tell()
 
 
@@ -180,7 +190,7 @@ def read_legacy(path: Path, stubs: Collection[str]) -> Any:
     with path.open("rb") as file:
 
         def load(unpickler: Unpickler) -> Any:
-            return unpickler.load(_BoundedFile(file, size))  # type: ignore[arg-type]
+            return unpickler.load(BoundedFile(file, size))  # type: ignore[arg-type]
 
         if load(Unpickler({})) != _LEGACY_MAGIC or load(Unpickler({})) != _LEGACY_PROTOCOL:
             raise UnsupportedCheckpointError("it is a pickle, but not one that torch.save wrote")

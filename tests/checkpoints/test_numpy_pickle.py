@@ -3,6 +3,7 @@
 import collections
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,3 +139,13 @@ def test_read_numpy_pickle_names_a_damaged_archive(tmp_path):
     (tmp_path / "a.pth").write_bytes(data)
     with pytest.raises(UnsupportedCheckpointError, match="a.pth.*zip archive is damaged"):
         read_numpy_pickle(tmp_path / "a.pth")
+
+
+def test_read_numpy_pickle_reserves_no_more_than_the_file_has(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02B\xff\xff\xff\xffx.")
+    tracemalloc.start()
+    with pytest.raises(UnsupportedCheckpointError, match="a.pkl.*the pickle is damaged"):
+        read_numpy_pickle(tmp_path / "a.pkl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
