@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
@@ -25,10 +26,9 @@ def _repair_sampler() -> None:
     sampler, draw, announce = _sampler(), _sampler().__iter__, _sampler().set_epoch
 
     def draw_epoch(self: Any, epoch: int) -> Iterator[SampleIndex]:
-        current, self.epoch = self.epoch, epoch
-        indices = draw(self)
-        self.epoch = current
-        for turn, index in enumerate(indices):
+        drawn = copy.copy(self)  # a prefetching thread must not change the epoch that the training sets meanwhile
+        drawn.epoch = epoch
+        for turn, index in enumerate(draw(drawn)):
             yield SampleIndex.make(index, epoch, turn * self.num_replicas + self.rank)
 
     def iterate(self: Any) -> Iterator[SampleIndex]:
