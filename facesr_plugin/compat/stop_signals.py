@@ -117,12 +117,19 @@ def _guard_workers() -> None:
 
 def _initialise_guarded(initialise: Any, worker_id: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Python's fork server hands its own mask on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_by_parent, daemon=True).start()
     else:  # macOS does not say who sent a signal
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     if initialise is not None:
         initialise(worker_id)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the training is killed; torch looks too late for that if a worker was still starting."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _end_by_parent() -> None:

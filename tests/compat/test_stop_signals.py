@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 from basicsr.models.base_model import BaseModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from facesr_plugin.compat import stop_signals
 from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.stopping import SIGNALS, STOP, RunStopped
+from helpers.worker_processes import Processes, start_and_die
 
 
 class Model(BaseModel):
@@ -74,16 +76,6 @@ def test_signalled_model_stops_before_anything_of_an_iteration(monkeypatch: pyte
     ]
 
 
-class Processes(Dataset):
-    """Each sample is the worker's process."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> int:
-        return os.getpid()
-
-
 def _init(worker_id: int) -> None:
     """Stands for BasicSR's."""
 
@@ -113,6 +105,21 @@ def test_worker_ends_by_its_parent(method: str) -> None:
     worker.terminate()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+@pytest.mark.process
+def test_worker_ends_when_its_training_is_killed_while_it_starts() -> None:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    training = context.Process(target=start_and_die, args=(there,))
+    training.start()
+    there.close()
+    worker = here.recv()
+    training.join(60)
+    assert training.exitcode == -signal.SIGKILL
+    assert here.poll(60), f"worker {worker} lives on"
+    with pytest.raises(EOFError):
+        here.recv()
 
 
 def test_worker_ends_by_anybody_where_the_sender_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
