@@ -29,3 +29,12 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     for handler in set(ours.handlers) - set(handlers):
         handler.close()
     ours.handlers, ours.propagate = handlers, propagate
+
+
+@pytest.fixture(autouse=True)
+def _no_training_goes_on() -> Iterator[None]:
+    """End what a test began with BasicSR's ``parse_options`` alone: the next model would take over the signals."""
+    yield
+    from facesr_plugin.utils.stopping import STOP
+
+    STOP.end()

@@ -76,14 +76,14 @@ def open_pickle(path: Path) -> BinaryIO:
     file = path.open("rb")
     size = path.stat().st_size
     try:
-        legacy = Unpickler({}).load(BoundedFile(file, size)) == _LEGACY_MAGIC
+        legacy = Unpickler({}).load(BoundedFile(file, size, MAX_PICKLE_BYTES)) == _LEGACY_MAGIC
     except UnsupportedCheckpointError:
         legacy = False
     if not legacy:
         file.seek(0)
         return file
     for _ in range(_LEGACY_HEADERS):
-        Unpickler({}).load(BoundedFile(file, size))
+        Unpickler({}).load(BoundedFile(file, size, MAX_PICKLE_BYTES))
     return file
 
 
@@ -157,7 +157,7 @@ class BoundedFile:
         limit: Bytes of one pickle.
     """
 
-    def __init__(self, file: BinaryIO, size: int, limit: int = MAX_PICKLE_BYTES) -> None:
+    def __init__(self, file: BinaryIO, size: int, limit: int) -> None:
         self._file = file
         self.left = min(size - file.tell(), limit)
 
@@ -190,7 +190,7 @@ def read_legacy(path: Path, stubs: Collection[str]) -> Any:
     with path.open("rb") as file:
 
         def load(unpickler: Unpickler) -> Any:
-            return unpickler.load(BoundedFile(file, size))  # type: ignore[arg-type]
+            return unpickler.load(BoundedFile(file, size, MAX_PICKLE_BYTES))  # type: ignore[arg-type]
 
         if load(Unpickler({})) != _LEGACY_MAGIC or load(Unpickler({})) != _LEGACY_PROTOCOL:
             raise UnsupportedCheckpointError("it is a pickle, but not one that torch.save wrote")

@@ -62,6 +62,8 @@ def run_row(args: argparse.Namespace) -> str:
         options = make_options(args, Path(folder))
         counter = stack.enter_context(count_tensors()) if args.estimate else None
         model, batch = build(options, args)
+        if args.estimate:  # as on a GPU: whether gradients are numbers is decided there, and not read in the iteration
+            model.guard.deferred, model.guard.look = True, lambda: None
         for iteration in range(1, args.iterations + 1):
             start = clock()
             model.feed_data(batch)
@@ -86,6 +88,8 @@ def make_options(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     torch.save(VGGFeatures("vgg19", SPARNETHD_LAYERS).state_dict(), folder / "vgg19.pth")
     options = load_option_file(find_shipped("sparnethd"))
+    for name in ("optim_g", "optim_d"):
+        options["train"][name]["fused"] = args.estimate or args.device == "cuda"
     assignments = [f"num_gpu={int(args.device == 'cuda')}", *ROWS[args.row]]
     override(options, [f"train.perceptual_opt.weights={folder / 'vgg19.pth'}", *assignments])
     return {**options, "is_train": True, "dist": False, "rank": 0, "world_size": 1}

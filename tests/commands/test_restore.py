@@ -344,7 +344,7 @@ def test_read_faces_takes_five_of_sixty_eight_points(tmp_path: Path) -> None:
     [
         ("file,leye_x\n", "it lacks leye_y"),
         (",".join(COLUMNS) + "\na.png,1,2\n", "line 2"),
-        (",".join(COLUMNS) + "\na.png,nan" + ",1" * 9 + "\n", "line 2: landmarks must be 5 finite"),
+        (",".join(COLUMNS) + "\na.png,nan" + ",1" * 9 + "\n", "line 2: leye_x must be a finite number"),
     ],
 )
 def test_read_faces_tells_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
