@@ -55,6 +55,7 @@ def train_options(checkout: Path, name: str, faces: Path) -> Path:
         f"train.heatmap_opt.weights={fan}",
         f"val.val_freq={STAGE}",
         "logger.save_checkpoint_freq=1",
+        "logger.keep_checkpoints=null",
         "logger.print_freq=1",
         "logger.use_tb_logger=false",
     ]
