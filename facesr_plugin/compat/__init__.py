@@ -23,6 +23,7 @@ from facesr_plugin.compat import (
     readable_log,
     resume,
     run_lock,
+    safe_options,
     stop_signals,
     torchvision_alias,
     train_loader,
@@ -52,6 +53,7 @@ PATCHES: tuple[Patch, ...] = (
     stop_signals.STOP_SIGNALS,
     readable_log.READABLE_LOG,
     option_list.OPTION_LIST,
+    safe_options.SAFE_OPTIONS,
 )
 
 logger = logging.getLogger("basicsr.facesr")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from facesr_plugin.compat.launch import working_root
 from facesr_plugin.compat.patch import Patch, names_in, rebind
@@ -47,21 +48,33 @@ def check_command(root: str | Path, is_train: bool) -> None:
     from facesr_plugin.run_check import Start, check_run
 
     command = _read_command()
-    if command.opt is None or command.opt in _settled:
-        return
+    if command.opt is None or command.opt in _settled or not Path(command.opt).is_file():
+        return  # BasicSR says what it thinks of it
     try:
         options = load_option_file(command.opt)
-        if not force(options, command.force_yml or []) or options.get("model_type") not in MODEL_REGISTRY:
-            return  # BasicSR says what it thinks of it
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if _model_in(command.opt) in MODEL_REGISTRY:
+            _refuse(error)
+        return
+    if not force(options, command.force_yml or []) or options.get("model_type") not in MODEL_REGISTRY:
         return
     states = working_root(root) / "experiments" / str(options.get("name")) / "training_states"
     resumes = command.auto_resume and any(states.glob("*.state"))
     try:
         check_run(options, Start(is_train, command.launcher, resumes))
     except (ImportError, OSError, ValueError) as error:
-        warn(f"error: {error}")
-        raise SystemExit(EXIT_USAGE) from None
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    warn(f"error: {error}")
+    raise SystemExit(EXIT_USAGE) from None
+
+
+def _model_in(path: str) -> str | None:
+    """The model that a file names which cannot be read safely."""
+    found = re.search(rb"""^["']?model_type["']?\s*:\s*["']?(\w+)""", Path(path).read_bytes(), re.MULTILINE)
+    return found[1].decode() if found else None
 
 
 def _read_command() -> argparse.Namespace:

@@ -101,3 +101,16 @@ def test_forced_values_are_never_run() -> None:
 @pytest.mark.parametrize("entry", ["train", "train:a:b=1", "none:x=1"])
 def test_forced_values_of_no_section_are_not_understood(entry: str) -> None:
     assert not force({"train": {"a": 1}}, [entry])
+
+
+@pytest.mark.parametrize("key", ["model_type", "'model_type'"])
+def test_file_that_cannot_be_read_safely_is_refused(path: Path, key: str, capsys: pytest.CaptureFixture) -> None:
+    path.write_text(f"{key}: SPARNetModel\nscale: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(SystemExit):
+        option_list.check_command(path.parent, is_train=True)
+    assert "Tags that build Python objects are refused" in capsys.readouterr().err
+
+
+def test_file_of_another_model_is_left_to_basicsr(path: Path) -> None:
+    path.write_text("model_type: SRModel\nscale: 1\nscale: 2\n")
+    option_list.check_command(path.parent, is_train=True)
