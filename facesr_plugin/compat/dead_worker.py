@@ -6,7 +6,6 @@ PyTorch raises the error in the training's thread, at any place in it: what is a
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import multiprocessing
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, rebind
+from facesr_plugin.compat.patch import Patch, after_options
 from facesr_plugin.compat.resume import newest_state
 
 logger = logging.getLogger("basicsr.facesr")
@@ -90,25 +89,15 @@ def _hook(states: Path, original: Callable[..., None]) -> Callable[..., None]:
     return excepthook
 
 
-def _apply() -> None:
-    import basicsr.utils.options as options
-
-    parse = options.parse_options
-
-    @functools.wraps(parse)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        opt, parsed = parse(*args, **kwargs)
-        if opt["is_train"]:
-            report = getattr(sys.excepthook, "original", sys.excepthook)  # not that of a run before in this process
-            sys.excepthook = _hook(Path(opt["path"]["training_states"]), report)
-        return opt, parsed
-
-    rebind(parse, parse_options)
+def _explain_errors(opt: dict[str, Any]) -> None:
+    if opt["is_train"]:
+        report = getattr(sys.excepthook, "original", sys.excepthook)  # not that of a run before in this process
+        sys.excepthook = _hook(Path(opt["path"]["training_states"]), report)
 
 
 DEAD_WORKER = Patch(
     name="dead-worker",
     reason="a loader worker that dies ends the training with a trace that says neither why nor how to go on",
     needed=lambda: True,  # no version of BasicSR says it
-    apply=_apply,
+    apply=lambda: after_options(_explain_errors),
 )

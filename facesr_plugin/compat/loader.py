@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 import itertools
 import math
 import random
 from collections.abc import Iterator
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, names_in, rebind
+from facesr_plugin.compat.patch import Patch, after_options, names_in, rebind
 from facesr_plugin.utils.resume import POSITION, SampleIndex
 
 
@@ -21,8 +20,6 @@ def _sampler() -> Any:
 
 
 def _repair_sampler() -> None:
-    import basicsr.utils.options as options
-
     sampler, draw, announce = _sampler(), _sampler().__iter__, _sampler().set_epoch
 
     def draw_epoch(self: Any, epoch: int) -> Iterator[SampleIndex]:
@@ -42,18 +39,14 @@ def _repair_sampler() -> None:
         announce(self, epoch)
         POSITION.start(epoch)
 
-    original = options.parse_options
-
-    @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        opt, parsed = original(*args, **kwargs)
-        for dataset in opt["datasets"].values():
-            if isinstance(dataset, dict):
-                dataset.setdefault("manual_seed", opt["manual_seed"])
-        return opt, parsed
-
     sampler.__iter__, sampler.set_epoch = iterate, set_epoch
-    rebind(original, parse_options)
+    after_options(_pass_on_seed)
+
+
+def _pass_on_seed(opt: dict[str, Any]) -> None:
+    for dataset in opt["datasets"].values():
+        if isinstance(dataset, dict):
+            dataset.setdefault("manual_seed", opt["manual_seed"])
 
 
 SAMPLER_POSITION = Patch(

@@ -45,6 +45,25 @@ def names_in(function: Callable) -> tuple[str, ...]:
     return code.co_names if code else ()
 
 
+def after_options(act: Callable[[dict[str, Any]], None]) -> None:
+    """Have something done with the options of every run when ``parse_options``, its first step, has read them.
+
+    Args:
+        act: Called with BasicSR's options; may change them.
+    """
+    import basicsr.utils.options as options
+
+    parse = options.parse_options
+
+    @functools.wraps(parse)
+    def parse_options(*args: Any, **kwargs: Any) -> tuple[dict[str, Any], Any]:
+        opt, parsed = parse(*args, **kwargs)
+        act(opt)
+        return opt, parsed
+
+    rebind(parse, parse_options)
+
+
 def at_end_of_runs(finish: Callable[[], None]) -> None:
     """Have something done whenever a training or test of BasicSR has ended, however.
 

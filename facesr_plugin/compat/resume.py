@@ -6,14 +6,13 @@ it runs. So the replacement happens when the script calls ``parse_options``, its
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, names_in, rebind
+from facesr_plugin.compat.patch import Patch, after_options, names_in
 from facesr_plugin.utils.files import check_writable
 from facesr_plugin.utils.state_form import check_state
 
@@ -30,21 +29,11 @@ def _needed() -> bool:
     return _loads_onto_gpu(basicsr.train.load_resume_state)
 
 
-def _apply() -> None:
-    import basicsr.utils.options as options
-
-    original = options.parse_options
-
-    @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        parsed = original(*args, **kwargs)
-        for name in ("__main__", "basicsr.train"):
-            module = sys.modules.get(name)
-            if _loads_onto_gpu(getattr(module, "load_resume_state", None)):
-                module.load_resume_state = load_resume_state
-        return parsed
-
-    rebind(original, parse_options)
+def _replace_function(_opt: dict) -> None:
+    for name in ("__main__", "basicsr.train"):
+        module = sys.modules.get(name)
+        if _loads_onto_gpu(getattr(module, "load_resume_state", None)):
+            module.load_resume_state = load_resume_state
 
 
 def load_resume_state(opt: dict) -> dict | None:
@@ -149,5 +138,5 @@ RESUME_WITHOUT_GPU = Patch(
     name="resume-without-gpu",
     reason="load_resume_state asks for the current CUDA device and looks below the current folder only",
     needed=_needed,
-    apply=_apply,
+    apply=lambda: after_options(_replace_function),
 )

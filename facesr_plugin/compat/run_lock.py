@@ -5,10 +5,9 @@ The lock is taken in ``parse_options``, a run's first step, so that a run that c
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, at_end_of_runs, names_in, rebind
+from facesr_plugin.compat.patch import Patch, after_options, at_end_of_runs, names_in
 from facesr_plugin.utils.run_lock import release_run_locks, take_run_lock
 
 
@@ -18,19 +17,13 @@ def _renames_unasked() -> bool:
     return "mkdir_and_rename" in names_in(getattr(make_exp_dirs, "__wrapped__", make_exp_dirs))
 
 
+def _take(opt: dict[str, Any]) -> None:
+    if opt["rank"] == 0:
+        take_run_lock(opt["path"]["experiments_root" if opt["is_train"] else "results_root"])
+
+
 def _apply() -> None:
-    import basicsr.utils.options as options
-
-    original = options.parse_options
-
-    @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        opt, parsed = original(*args, **kwargs)
-        if opt["rank"] == 0:
-            take_run_lock(opt["path"]["experiments_root" if opt["is_train"] else "results_root"])
-        return opt, parsed
-
-    rebind(original, parse_options)
+    after_options(_take)
     at_end_of_runs(release_run_locks)
 
 

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, at_end_of_runs, names_in, rebind
+from facesr_plugin.compat.patch import Patch, after_options, at_end_of_runs, names_in
 from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.stopping import SIGNALS, STOP, RunStopped
 
@@ -29,17 +29,9 @@ def _loses_iterations() -> bool:
 
 
 def _apply() -> None:
-    import basicsr.utils.options as options
     from basicsr.models.base_model import BaseModel
 
-    original, update = options.parse_options, BaseModel.update_learning_rate
-
-    @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        opt, parsed = original(*args, **kwargs)
-        if opt["is_train"]:
-            STOP.begin()
-        return opt, parsed
+    update = BaseModel.update_learning_rate
 
     @functools.wraps(update)
     def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
@@ -48,10 +40,15 @@ def _apply() -> None:
             stop(self, current_iter - 1, signum)
         update(self, current_iter, warmup_iter)
 
-    rebind(original, parse_options)
+    after_options(_begin)
     BaseModel.update_learning_rate = update_learning_rate
     at_end_of_runs(STOP.end)
     _guard_workers()
+
+
+def _begin(opt: dict[str, Any]) -> None:
+    if opt["is_train"]:
+        STOP.begin()
 
 
 def stop(model: Any, done: int, signum: int) -> None:

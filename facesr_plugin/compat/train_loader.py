@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from facesr_plugin.compat.patch import Patch, names_in, rebind
+from facesr_plugin.compat.patch import Patch, after_options, names_in, rebind
 from facesr_plugin.utils.resume import POSITION
 from facesr_plugin.utils.seeded_samples import SeededSamples
 
@@ -43,18 +43,12 @@ def _repair_builder(build: Callable[..., Any]) -> None:
 
 @functools.cache  # two repairs need it
 def _remember_run() -> None:
-    import basicsr.utils.options as options
+    after_options(_remember)
 
-    original = options.parse_options
 
-    @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
-        opt, parsed = original(*args, **kwargs)
-        _options.clear()
-        _options.update(opt)
-        return opt, parsed
-
-    rebind(original, parse_options)
+def _remember(opt: dict[str, Any]) -> None:
+    _options.clear()
+    _options.update(opt)
 
 
 def _trains_our_model() -> bool:

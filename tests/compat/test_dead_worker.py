@@ -14,7 +14,7 @@ import basicsr.utils.options as options
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from facesr_plugin.compat import dead_worker
+from facesr_plugin.compat import dead_worker, patch
 
 DIED = "DataLoader worker (pid 7) is killed by signal: Killed. "
 
@@ -109,11 +109,11 @@ def test_hooks_that_parsing_sets_are_kept_and_those_of_an_earlier_run_are_not(
 
     made: list = []
     monkeypatch.setattr(options, "parse_options", parse_options)
-    monkeypatch.setattr(dead_worker, "rebind", lambda _old, new: made.append(new))
-    dead_worker._apply()
+    monkeypatch.setattr(patch, "rebind", lambda _old, new: made.append(new))
+    dead_worker.DEAD_WORKER.apply()
     made[0]()
     monkeypatch.setattr(options, "parse_options", lambda: (opt, None))
-    dead_worker._apply()
+    dead_worker.DEAD_WORKER.apply()
     made[1]()
     sys.excepthook(ValueError, ValueError("other"), None)
     assert shown == ["group"]
