@@ -34,20 +34,6 @@ _LOSS_WEIGHTS = {
 }
 
 
-def check_options(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> None:
-    """Refuse options that cannot work, or of which a part would be ignored.
-
-    Args:
-        options: Of ``load_option_file``.
-        is_train: For ``facesr train``; else for ``facesr test``.
-        registries: BasicSR's, filled, by kind: ``dataset``, ``loss``, ``metric``, ``model``.
-
-    Raises:
-        ValueError: With one line per problem if there are several.
-    """
-    refuse(find_option_problems(options, is_train, registries))
-
-
 def refuse(problems: Sequence[str]) -> None:
     """Raise if there are problems.
 
@@ -62,7 +48,13 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def find_option_problems(options: dict[str, Any], is_train: bool, registries: dict[str, Any]) -> list[str]:
-    """Say what in the options cannot work or would be ignored, one text per problem; arguments as ``check_options``."""
+    """Say what in the options cannot work or would be ignored, one text per problem.
+
+    Args:
+        options: Of ``load_option_file``.
+        is_train: For ``facesr train``; else for ``facesr test``.
+        registries: BasicSR's, filled, by kind: ``dataset``, ``loss``, ``metric``, ``model``.
+    """
     model = options.get("model_type")
     problems = list(_check_type(model, registries["model"], "model_type"))
     if problems or model not in MODEL_REGISTRY:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from basicsr.utils import registry
 
-from facesr_plugin.option_check import _LOSS_WEIGHTS, check_options
+from facesr_plugin.option_check import _LOSS_WEIGHTS, find_option_problems, refuse
 from facesr_plugin.utils.option_file import load_option_file, shipped_options
 
 REGISTRIES = {kind: getattr(registry, f"{kind.upper()}_REGISTRY") for kind in ("dataset", "loss", "metric", "model")}
 
 
 def check(options: dict[str, Any], is_train: bool = True) -> None:
-    check_options(options, is_train, REGISTRIES)
+    refuse(find_option_problems(options, is_train, REGISTRIES))
 
 
 def give_weights(options: dict[str, Any], path: Path) -> None:
