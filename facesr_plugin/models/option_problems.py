@@ -25,6 +25,7 @@ from facesr_plugin.models.gradient_steps import find_step_problems
 from facesr_plugin.models.old_checkpoints import find_keep_problems
 from facesr_plugin.models.speed import find_speed_problems
 from facesr_plugin.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from facesr_plugin.utils.text import plain_line
 
 _SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
@@ -217,4 +218,4 @@ def _find_count_problems(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return plain_line(str(error), 500) or type(error).__name__

@@ -11,6 +11,7 @@ from torch import nn
 
 from facesr_plugin.models.building import build_optimizer
 from facesr_plugin.utils.option_file import nearest
+from facesr_plugin.utils.text import plain_line
 
 FLAGS = ("tf32", "channels_last")
 _COMPILE_KEYS = ("backend", "mode", "options", "dynamic", "fullgraph")
@@ -125,7 +126,7 @@ def _try_compiler(settings: Mapping[str, Any], device: str) -> Iterator[str]:
     except Exception as error:  # compilers fail in many ways, also by errors of their own
         yield (
             f"train.compile: torch cannot compile here with {dict(settings) or 'its defaults'}: "
-            f"{' '.join(str(error).split())[:500]}. Remove train.compile, or install what is missing"
+            f"{plain_line(str(error), 500)}. Remove train.compile, or install what is missing"
         )
 
 

@@ -16,6 +16,7 @@ import torch
 
 from facesr_plugin.checkpoints import read_checkpoint
 from facesr_plugin.pipeline.face import Face
+from facesr_plugin.utils.text import plain_line
 from facesr_plugin.utils.weights import resolve_weights
 
 DETECTORS = ("resnet50", "mobile0.25")
@@ -86,6 +87,6 @@ def _load(kind: str, path: os.PathLike, device: torch.device) -> torch.nn.Module
     try:
         network.load_state_dict({str(key).removeprefix("module."): value for key, value in state.items()})
     except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = plain_line(str(error), 200)
         raise ValueError(f"{path} must hold weights of the detector {kind}, got others: {reason}") from error
     return network.eval()
