@@ -116,9 +116,9 @@ def _build_empty(section: Mapping[str, Any]) -> nn.Module:
 
 def _own_networks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Sections of networks of this package that have no unknown key."""
-    wrong = " ".join(find_network_problems(dict(options)))
     sections = {key: section for key, section in options.items() if key.startswith("network_") and section}
-    return {key: section for key, section in sections.items() if section["type"] in ARCH_REGISTRY and key not in wrong}
+    sound = {key: section for key, section in sections.items() if not any(find_network_problems({key: section}))}
+    return {key: section for key, section in sound.items() if section["type"] in ARCH_REGISTRY}
 
 
 def _find_argument_problems(options: Mapping[str, Any]) -> Iterator[str]:

@@ -112,6 +112,16 @@ def test_all_problems_are_found_together(options: dict[str, Any]) -> None:
     assert [word in found for word in ("accumulate", "total_iter", "pixl_opt", "sync_bn", "network_g")] == [True] * 5
 
 
+def test_network_without_type_hides_no_problem_of_another_one() -> None:
+    options = load_option_file(shipped_options()["sparnethd"])
+    del options["network_d"]["type"]
+    options["network_g"]["res_depth"] = -3
+    assert find(options) == [
+        "network_d.type must be a registered network, got None",
+        "network_g: res_depth must be at least 0, got -3",
+    ]
+
+
 @pytest.mark.parametrize("name", ["network_d", "optim_d", "gan_opt"])
 def test_missing_parts_of_a_discriminator_are_named(name: str) -> None:
     for file in ("sparnethd", "progressive", "dicgan"):
