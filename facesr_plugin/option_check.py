@@ -11,7 +11,7 @@ from typing import Any
 
 from facesr_plugin.metrics.building import build_metric
 from facesr_plugin.registry import MODEL_REGISTRY
-from facesr_plugin.utils.option_file import nearest
+from facesr_plugin.utils.option_file import find_unknown_keys, nearest
 from facesr_plugin.utils.text import plain_line
 from facesr_plugin.utils.visualize import AttentionOptions
 from facesr_plugin.utils.weights import resolve_weights
@@ -97,7 +97,7 @@ def find_misshapen(options: dict[str, Any]) -> list[str]:
 def _check_top(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     known = _TRAIN_TOP if is_train else _TEST_TOP
     networks = [key for key in options if str(key).startswith("network_")]
-    yield from _unknown(options, [*known, *networks], "the option file")
+    yield from find_unknown_keys(options, [*known, *networks], "the option file")
     required = ["name", "num_gpu", "datasets", "path", "network_g", *(["train", "logger"] if is_train else [])]
     yield from (f"the option file must have {key!r}" for key in required if key not in options)
     name = options.get("name")
@@ -137,12 +137,12 @@ def _check_data(datasets: dict[str, Any], is_train: bool) -> Iterator[str]:
 
 def _check_known(options: dict[str, Any], is_train: bool, model: Any) -> Iterator[str]:
     val = _TRAIN_VAL if is_train else _VAL
-    yield from _unknown(_section(options, "val"), [*val, *model.val_keys], "val")
-    yield from _unknown(_section(options, "logger"), _LOGGER, "logger")
+    yield from find_unknown_keys(_section(options, "val"), [*val, *model.val_keys], "val")
+    yield from find_unknown_keys(_section(options, "logger"), _LOGGER, "logger")
     networks = [str(key).removeprefix("network_") for key in options if str(key).startswith("network_")]
     own = [prefix + network for prefix in _PATH_PREFIXES for network in networks]
     parts = model.path_keys if is_train else ()
-    yield from _unknown(_section(options, "path"), [*_PATH, *own, *parts], "path")
+    yield from find_unknown_keys(_section(options, "path"), [*_PATH, *own, *parts], "path")
 
 
 def _check_kept_and_shown(options: dict[str, Any]) -> Iterator[str]:
@@ -213,12 +213,6 @@ def _check_numbers(section: Any, where: str) -> Iterator[str]:
             if key in _NUMBERS and isinstance(value, (str, bool)):
                 yield f"{place} must be a number, got {value!r}. YAML needs a point or a tag: 2.0e-4 or !!float 2e-4"
             yield from _check_numbers(value, place)
-
-
-def _unknown(section: dict, known: Any, where: str) -> Iterator[str]:
-    for key in section:
-        if key not in known:
-            yield f"{where} has no option {key!r}{nearest(str(key), list(known))}"
 
 
 def _section(options: dict[str, Any], name: str) -> dict[str, Any]:
