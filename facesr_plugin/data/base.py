@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,7 +82,7 @@ class FaceOptions:
             raise ValueError(f"worker_timeout must be 0 (wait for ever) or more seconds, got {self.worker_timeout}")
 
 
-class FaceDataset(Dataset):
+class FaceDataset(Dataset, ABC):
     """Ground-truth faces by key; a system's data set derives from it and defines ``sample``.
 
     With ``on_broken: skip`` a sample also has ``"skipped"``, int, how many broken images it passed over, and
@@ -122,7 +123,7 @@ class FaceDataset(Dataset):
             OSError: If the images are out of reach.
             ValueError: If an image has the wrong size.
         """
-        self.limit_threads()
+        self._limit_threads()
         if self._skips:
             return self._first_readable(index)
         try:
@@ -132,9 +133,9 @@ class FaceDataset(Dataset):
                 f"{self._where}: {error} In training, on_broken: skip goes on without it."
             ) from error
 
+    @abstractmethod
     def sample(self, index: int) -> dict[str, Any]:
         """Return the sample of ``index``; arguments and errors as ``__getitem__``."""
-        raise NotImplementedError
 
     def _first_readable(self, index: int) -> dict[str, Any]:
         """Return the sample of the first readable image from ``index`` on, with the random draws of ``index``."""
@@ -190,7 +191,7 @@ class FaceDataset(Dataset):
         _check_points(path, self.keys, points, self.gt_source.shapes())
         return dict(zip(self.keys, points, strict=True))
 
-    def limit_threads(self) -> None:
+    def _limit_threads(self) -> None:
         """One thread in each worker process, once: OpenCV would start as many as there are cores in every worker."""
         if not self._limited and get_worker_info() is not None:
             cv2.setNumThreads(0)
