@@ -23,12 +23,11 @@ from facesr_plugin.data.device_degradation import DeviceDegrader
 from facesr_plugin.models import training_state
 from facesr_plugin.models.building import build_criteria, build_optimizer, check_networks, check_train
 from facesr_plugin.models.checkpoint_files import CheckpointFiles
-from facesr_plugin.models.distributed import DistributedNetworks, find_sync_problems
-from facesr_plugin.models.gradient_steps import GradientSteps, find_step_problems
-from facesr_plugin.models.old_checkpoints import find_keep_problems
-from facesr_plugin.models.option_problems import find_size_problems
+from facesr_plugin.models.distributed import DistributedNetworks
+from facesr_plugin.models.gradient_steps import GradientSteps
+from facesr_plugin.models.option_problems import RUN_FINDERS, find_size_problems
 from facesr_plugin.models.skipped_images import SkippedImages
-from facesr_plugin.models.speed import compile_networks, find_speed_problems, set_tf32, uncompiled
+from facesr_plugin.models.speed import compile_networks, set_tf32, uncompiled
 from facesr_plugin.models.validation import Result, Validation
 from facesr_plugin.ops.protocol import denormalise, normalise, prepare_input, quantise
 from facesr_plugin.utils.resume import POSITION
@@ -83,8 +82,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
             POSITION.reset()
             CURRENT_RUN.start(self)
             check_train(opt["train"], self.train_keys, self.own_losses)
-            finders = (find_sync_problems, find_step_problems, find_speed_problems, find_keep_problems)
-            for problem in chain.from_iterable(finder(opt) for finder in finders):
+            for problem in chain.from_iterable(find(opt) for find in RUN_FINDERS):
                 raise ValueError(problem)
             self._memory_format = torch.channels_last if opt["train"].get("channels_last") else self._memory_format
         set_tf32((opt.get("train") or {}).get("tf32") or False)

@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ from facesr_plugin.models.speed import find_speed_problems
 from facesr_plugin.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from facesr_plugin.utils.text import plain_line
 
+# of options that a model's constructor checks too
+RUN_FINDERS = (find_sync_problems, find_step_problems, find_speed_problems, find_keep_problems)
 _SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
@@ -54,11 +57,8 @@ def find_model_problems(options: Mapping[str, Any], model: Any) -> list[str]:
         lambda: _find_argument_problems(options),
         lambda: _find_loss_problems(train),
         lambda: _find_scheduler_problems(train),
-        lambda: find_step_problems(options),
+        *(partial(find, options) for find in RUN_FINDERS),
         lambda: _find_count_problems(options),
-        lambda: find_sync_problems(options),
-        lambda: find_speed_problems(options),
-        lambda: find_keep_problems(options),
         lambda: model.find_problems(options),
     )
     return gather(finders)
