@@ -44,13 +44,13 @@ class GradientSteps:
         self.guard = FiniteGuard(limit, self.optimizers, self.device, self._write_fault, self.remedy)
         self.guard.undoes_steps = self.steps_between
         in_losses = [child for loss in self.criteria.values() for child in loss.children()]
-        learning = [self.get_bare_model(net) for net in self._networks().values()]
-        networks = [net for net in (*learning, *in_losses) if next(net.parameters(), None) is not None]
+        networks = [net for net in (*self._networks().values(), *in_losses) if next(net.parameters(), None) is not None]
         self.precision.widen_results(dict.fromkeys(networks))
 
     def _networks(self) -> dict[str, nn.Module]:
-        """What a training changes, by name."""
-        return {name: getattr(self, name) for name in ("net_g", "net_g_ema", "net_d") if hasattr(self, name)}
+        """What a training changes, bare, by name."""
+        names = (name for name in ("net_g", "net_g_ema", "net_d") if hasattr(self, name))
+        return {name: self.get_bare_model(getattr(self, name)) for name in names}
 
     def guarded_iteration(self, number: int) -> dict[str, Tensor]:
         """Run ``train_on_batch``; if a loss or gradient in it is no number, everything is as before. See ``guard``."""
@@ -70,7 +70,7 @@ class GradientSteps:
         """Write what repeats an iteration: its batch, and networks and optimisers as they were before it."""
         rank = self.opt["rank"]
         path = Path(self.opt["path"]["models"]).parent / "faults" / f"nonfinite_{iteration.number}_rank{rank}.pth"
-        networks = {name: self.get_bare_model(net) for name, net in self._networks().items()}
+        states = {name: net.state_dict(keep_vars=True) for name, net in self._networks().items()}
         content = {
             "iter": iteration.number,
             "rank": rank,
@@ -79,7 +79,7 @@ class GradientSteps:
             "batch": dict(iteration.batch),
             "networks": {
                 name: {key: self.guard.before(value).detach().cpu() for key, value in state.items()}
-                for name, state in ((name, net.state_dict(keep_vars=True)) for name, net in networks.items())
+                for name, state in states.items()
             },
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.precision.state(),
