@@ -39,6 +39,17 @@ class Start:
         return int(os.environ.get({"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(self.launcher, ""), "0"))
 
 
+def has_state(root: str | Path, options: dict[str, Any]) -> bool:
+    """Whether an earlier run of this name has left a training state.
+
+    Args:
+        root: Folder above ``experiments``.
+        options: Of the option file.
+    """
+    folder = Path(root, "experiments", str(options.get("name")), "training_states")
+    return any(folder.glob("*.state"))
+
+
 def check_run(options: dict[str, Any], start: Start) -> None:
     """Refuse a run of one of this package's models that cannot work; BasicSR must be there and know the package.
 

@@ -19,7 +19,7 @@ import yaml
 import facesr_plugin
 from facesr_plugin.compat.option_list import settled
 from facesr_plugin.compat.process_group import told_to_launcher
-from facesr_plugin.run_check import Start, check_run
+from facesr_plugin.run_check import Start, check_run, has_state
 from facesr_plugin.utils.option_file import load_option_file, override
 
 NO_BASICSR = (
@@ -67,8 +67,7 @@ def _run(module: str, function: str, opt: str | Path, overrides: Sequence[str], 
 
 def _start(options: dict, is_train: bool, flags: Sequence[str]) -> Start:
     launcher = flags[flags.index("--launcher") + 1] if "--launcher" in flags else "none"
-    states = Path("experiments", str(options.get("name")), "training_states")
-    return Start(is_train, launcher, "--auto_resume" in flags and any(states.glob("*.state")))
+    return Start(is_train, launcher, "--auto_resume" in flags and has_state(Path.cwd(), options))
 
 
 @contextmanager

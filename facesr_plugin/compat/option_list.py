@@ -45,7 +45,7 @@ def check_command(root: str | Path, is_train: bool) -> None:
         SystemExit: With status 2, if it cannot work; all problems have been written to standard error.
     """
     from facesr_plugin.registry import MODEL_REGISTRY  # higher layers, but only when a run starts
-    from facesr_plugin.run_check import Start, check_run
+    from facesr_plugin.run_check import Start, check_run, has_state
 
     command = _read_command()
     if command.opt is None or command.opt in _settled or not Path(command.opt).is_file():
@@ -58,8 +58,7 @@ def check_command(root: str | Path, is_train: bool) -> None:
         return
     if not force(options, command.force_yml or []) or options.get("model_type") not in MODEL_REGISTRY:
         return
-    states = working_root(root) / "experiments" / str(options.get("name")) / "training_states"
-    resumes = command.auto_resume and any(states.glob("*.state"))
+    resumes = command.auto_resume and has_state(working_root(root), options)
     try:
         check_run(options, Start(is_train, command.launcher, resumes))
     except (ImportError, OSError, ValueError) as error:
