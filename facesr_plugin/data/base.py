@@ -16,7 +16,7 @@ from facesr_plugin.data.annotations import Landmarks, read_landmarks
 from facesr_plugin.data.keys import key_of, read_name_list, select_keys
 from facesr_plugin.data.sources import BrokenImageError, ImageSource, open_source
 from facesr_plugin.ops.landmark import flip_permutation
-from facesr_plugin.utils.resume import SampleIndex
+from facesr_plugin.utils.resume import SampleIndex, place_of
 
 _NAMED = 3  # broken images that one sample or message names
 
@@ -158,7 +158,7 @@ class FaceDataset(Dataset, ABC):
         Args:
             index: Plain (epoch 0, its own position), or a ``SampleIndex`` of BasicSR's repaired sampler.
         """
-        return self._seed, getattr(index, "epoch", 0), getattr(index, "position", int(index))
+        return self._seed, *place_of(index)
 
     def read_points(self, path: str, *, mirrored: bool, released: bool = False) -> dict[str, np.ndarray]:
         """Read the points of every image in use.

@@ -31,6 +31,11 @@ class SampleIndex(int):
         return made
 
 
+def place_of(index: int) -> tuple[int, int]:
+    """Return (epoch, position) of a ``SampleIndex``; a plain index is its own position in epoch 0."""
+    return getattr(index, "epoch", 0), getattr(index, "position", int(index))
+
+
 @dataclass
 class Position:
     """Samples that this rank has consumed in the running epoch.

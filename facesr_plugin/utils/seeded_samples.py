@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from facesr_plugin.utils.resume import place_of
 from facesr_plugin.utils.seeding import seed_generators
 
 _SAMPLES = 1  # apart from the numbers of training iterations
@@ -40,8 +41,7 @@ class SeededSamples(Dataset):
         Raises:
             RuntimeError: If the data set cannot give it, with its name and file.
         """
-        epoch, position = getattr(index, "epoch", 0), getattr(index, "position", int(index))
-        seed_generators(self._seed, epoch, position, _SAMPLES)
+        seed_generators(self._seed, *place_of(index), _SAMPLES)
         try:
             return self.dataset[index]
         except Exception as error:  # of any data set; its text alone names no file
