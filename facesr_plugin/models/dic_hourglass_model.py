@@ -65,11 +65,9 @@ class DICHourglassModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
-        self.fed = data
-        self._skipped_images.take(data)
-        lq = data["lq"].to(self.device, non_blocking=True)
-        self.lq = normalise(lq, self.card).contiguous(memory_format=self._memory_format)
-        self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None
+        batch = self._take(data, ("lq", "landmarks"))
+        self.lq = normalise(batch["lq"], self.card).contiguous(memory_format=self._memory_format)
+        self.landmarks = batch.get("landmarks")
 
     def predict(self, net: nn.Module) -> Tensor:
         """Return the last heatmaps of ``self.lq``, ``(N, K, H / 4, W / 4)``; all are kept in ``self.steps``."""

@@ -159,10 +159,7 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         ``landmarks`` ``(N, K, 2)`` in pixels of ``gt`` are kept if the batch has them, else None. A batch with
         ``degradation_seed`` (the data set's option ``degrade_on: device``) gets its ``lq`` here.
         """
-        self.fed = data
-        self._skipped_images.take(data)
-        names = [name for name in ("lq", "gt", "landmarks") if name in data]
-        batch = {name: data[name].to(self.device, non_blocking=True) for name in names}
+        batch = self._take(data, ("lq", "gt", "landmarks"))
         gt, self.landmarks = batch.get("gt"), batch.get("landmarks")
         if "degradation_seed" in data:
             batch["lq"] = self._degrade(gt, data["degradation_seed"])
@@ -170,6 +167,12 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         self.lq = prepare_input(batch["lq"], self.card, size).contiguous(memory_format=self._memory_format)
         if gt is not None:
             self.gt = normalise(gt, self.card)
+
+    def _take(self, data: dict[str, Any], names: Sequence[str]) -> dict[str, Tensor]:
+        """Note a batch, and return what it has of these, on the device."""
+        self.fed = data
+        self._skipped_images.take(data)
+        return {name: data[name].to(self.device, non_blocking=True) for name in names if name in data}
 
     def _degrade(self, gt: Tensor, seeds: Tensor) -> Tensor:
         if not hasattr(self, "_degrader"):

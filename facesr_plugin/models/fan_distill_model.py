@@ -85,10 +85,9 @@ class FANDistillModel(FaceSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: ``lq`` and, if it has them, ``landmarks``."""
-        self.fed = data
-        self._skipped_images.take(data)
-        self.lq = data["lq"].to(self.device, non_blocking=True).contiguous(memory_format=self._memory_format)
-        self.landmarks = data["landmarks"].to(self.device, non_blocking=True) if "landmarks" in data else None
+        batch = self._take(data, ("lq", "landmarks"))
+        self.lq = batch["lq"].contiguous(memory_format=self._memory_format)
+        self.landmarks = batch.get("landmarks")
 
     def train_on_batch(self) -> dict[str, Tensor]:
         """One step towards the targets, which the criteria take as ``gt``."""
