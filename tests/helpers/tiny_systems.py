@@ -82,6 +82,15 @@ SYSTEMS = {
     "fan_distill": TinySystem(_fan_options, _points(32, 3)),
 }
 GANS = ("sparnethd", "dicgan", "progressive")
+FUSED = {"type": "Adam", "lr": 1e-3, "betas": [0.5, 0.99], "fused": True}
+FUSED_ON_CPU = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
+
+
+def copy_networks(source: Any, target: Any) -> None:
+    """Give a model the weights and buffers of another one."""
+    for name in ("net_g", "net_g_ema", "net_d"):
+        if hasattr(source, name):
+            getattr(target, name).load_state_dict(getattr(source, name).state_dict())
 
 
 def state(model: Any) -> dict[str, Any]:

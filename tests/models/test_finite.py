@@ -15,17 +15,14 @@ from facesr_plugin.models.finite import FiniteGuard, gradient_norm
 from helpers.rank_spoilt import rank_spoilt
 from helpers.ranks import run_ranks
 from helpers.runs import same
-from helpers.tiny_systems import GANS, SYSTEMS, TinySystem, state
-
-FUSED = {"type": "Adam", "lr": 1e-3, "betas": [0.5, 0.99], "fused": True}
-FIRST_FUSED_ON_CPU = (2, 4)
+from helpers.tiny_systems import FUSED, FUSED_ON_CPU, GANS, SYSTEMS, TinySystem, copy_networks, state
 
 
 @pytest.fixture(params=["at once", "deferred"])
 def fused(request: pytest.FixtureRequest) -> bool:
     """Whether everything is decided on the device and read an iteration later, as on a GPU."""
     deferred = request.param == "deferred"
-    if deferred and tuple(map(int, torch.__version__.split(".")[:2])) < FIRST_FUSED_ON_CPU:
+    if deferred and not FUSED_ON_CPU:
         pytest.skip("fused optimisers on the CPU came with 2.4")
     return deferred
 
@@ -43,12 +40,6 @@ def spoilt(system: TinySystem, seed: int) -> dict[str, Any]:
     return {
         name: torch.full_like(value, torch.nan) for name, value in system.batch(seed).items() if name in ("lq", "gt")
     }
-
-
-def copy_networks(source: Any, target: Any) -> None:
-    for name in ("net_g", "net_g_ema", "net_d"):
-        if hasattr(source, name):
-            getattr(target, name).load_state_dict(getattr(source, name).state_dict())
 
 
 # What is left out

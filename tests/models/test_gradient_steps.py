@@ -11,14 +11,11 @@ from torch import Tensor, nn
 
 from facesr_plugin.models.building import build_optimizer
 from facesr_plugin.models.precision import Precision
-from helpers.tiny_systems import GANS, SYSTEMS, state
+from helpers.tiny_systems import FUSED, FUSED_ON_CPU, GANS, SYSTEMS, TinySystem, copy_networks, state
 from helpers.waits import watched_waits
 
 QUICK = ("jasrnet", "progressive")  # float16 is slow on a CPU
-FUSED = {"type": "Adam", "lr": 1e-3, "betas": [0.5, 0.99], "fused": True}
-needs_fused_cpu = pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 4), reason="fused optimisers on the CPU came with 2.4"
-)
+needs_fused_cpu = pytest.mark.skipif(not FUSED_ON_CPU, reason="fused optimisers on the CPU came with 2.4")
 
 
 def gradient(net: torch.nn.Module) -> Tensor:
@@ -40,8 +37,7 @@ def test_bfloat16_gradients_point_where_those_of_float32_do_and_all_else_stays_f
     system = SYSTEMS[name]
     models = [system.build(tmp_path, amp=amp, ema_decay=0.9) for amp in (None, "bf16")]
     nets = [net for net in ("net_g", "net_d") if hasattr(models[0], net)]
-    for net in nets:
-        getattr(models[1], net).load_state_dict(getattr(models[0], net).state_dict())
+    copy_networks(*models)
     for model in models:
         system.step(model, system.first)
     for net in nets:
@@ -81,12 +77,21 @@ def half_on_cpu() -> None:
         pytest.skip("float16 on the CPU came with 2.3")
 
 
+STATE = {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0}
+
+
+def build_scaled(system: TinySystem, folder: Path, scale: float, **train: Any) -> Any:
+    """A model in float16 that multiplies its losses by a scale."""
+    model = system.build(folder, amp="fp16", **train)
+    model.precision.load_state({"scale": scale, **STATE})
+    return model
+
+
 @pytest.mark.usefixtures("half_on_cpu")
 @pytest.mark.parametrize("name", QUICK)
 def test_overflow_lowers_the_scale_and_is_no_fault(tmp_path: Path, name: str) -> None:
     system = SYSTEMS[name]
-    model = system.build(tmp_path, amp="fp16", ema_decay=0.9)
-    model.precision.load_state({"scale": 2.0**120, **STATE})
+    model = build_scaled(system, tmp_path, 2.0**120, ema_decay=0.9)
     before = state(model)
     system.step(model, system.first)
     after = state(model)
@@ -96,19 +101,13 @@ def test_overflow_lowers_the_scale_and_is_no_fault(tmp_path: Path, name: str) ->
     assert not (tmp_path / "faults").exists()
 
 
-STATE = {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0}
-
-
 @pytest.mark.usefixtures("half_on_cpu")
 @pytest.mark.parametrize("name", QUICK)
 def test_float16_gradients_are_those_of_the_loss(tmp_path: Path, name: str) -> None:
     system = SYSTEMS[name]
-    models = [system.build(tmp_path, amp=amp) for amp in (None, "fp16")]
-    models[1].net_g.load_state_dict(models[0].net_g.state_dict())
-    models[1].precision.load_state({"scale": 64.0, **STATE})
+    models = [system.build(tmp_path), build_scaled(system, tmp_path, 64.0)]
+    copy_networks(*models)
     for model in models:
-        if hasattr(model, "net_d"):
-            model.net_d.load_state_dict(models[0].net_d.state_dict())
         system.step(model, system.first)
     full, half = (gradient(model.net_g) for model in models)
     assert torch.cosine_similarity(full, half, dim=0) > 0.99
@@ -118,8 +117,7 @@ def test_float16_gradients_are_those_of_the_loss(tmp_path: Path, name: str) -> N
 @pytest.mark.usefixtures("half_on_cpu")
 def test_gradients_that_are_no_numbers_at_the_smallest_scale_are_a_fault(tmp_path: Path) -> None:
     system = SYSTEMS["sparnet"]
-    model = system.build(tmp_path, amp="fp16")
-    model.precision.load_state({"scale": 1.0, **STATE})
+    model = build_scaled(system, tmp_path, 1.0)
     next(model.net_g.parameters()).register_hook(lambda gradient: gradient * torch.nan)
     system.step(model, 1)
     assert model.skipped_steps == 1
@@ -129,8 +127,7 @@ def test_gradients_that_are_no_numbers_at_the_smallest_scale_are_a_fault(tmp_pat
 @pytest.mark.parametrize("name", QUICK)
 def test_resume_with_a_scale_continues_bit_for_bit(tmp_path: Path, name: str) -> None:
     system = SYSTEMS[name]
-    whole = system.build(tmp_path, amp="fp16", ema_decay=0.9)
-    whole.precision.load_state({"scale": 2.0**17, **STATE})
+    whole = build_scaled(system, tmp_path, 2.0**17, ema_decay=0.9)
     system.step(whole, system.first)
     whole.save(0, system.first)
     system.step(whole, system.first + 1)
@@ -168,8 +165,7 @@ def test_float16_on_a_cpu_is_refused_where_torch_has_it_not(monkeypatch: pytest.
 def test_gradients_are_shortened_together(tmp_path: Path, amp: str | None) -> None:
     system = SYSTEMS["sparnethd"]
     models = [system.build(tmp_path, clip_grad_norm=limit, amp=amp) for limit in (0, 1e-2)]
-    for net in ("net_g", "net_d"):
-        getattr(models[1], net).load_state_dict(getattr(models[0], net).state_dict())
+    copy_networks(*models)
     for model in models:
         system.step(model, 1)
     free, cut = (gradient(model.net_g) for model in models)
