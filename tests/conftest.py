@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import facesr_plugin  # noqa: E402
 
 __all__ = ["facesr_plugin"]
+
+
+def pytest_report_header() -> str:
+    """Free space, for a reader of failures: a full disk shows itself in many ways."""
+    places = (tempfile.gettempdir(), os.getcwd())
+    return "free disk: " + ", ".join(f"{shutil.disk_usage(place).free / 1e9:.1f} GB in {place}" for place in places)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -98,6 +99,8 @@ def test_random_kills(
         survived += Counter() if failure else struck
         if failure:
             failures.append(f"seed {seed}, {system}, {variant}, {[str(kill) for kill in killed.done]}: {failure}")
+        else:
+            shutil.rmtree(tmp_path / str(seed))
         seed += 1
         with capsys.disabled():
             print(*_table(tried, survived), *failures, sep="\n", flush=True)
