@@ -20,7 +20,7 @@ __all__ = ["facesr_plugin"]
 
 def pytest_report_header() -> str:
     """Free space, for a reader of failures: a full disk shows itself in many ways."""
-    places = (tempfile.gettempdir(), os.getcwd())
+    places = (tempfile.gettempdir(), Path.cwd())
     return "free disk: " + ", ".join(f"{shutil.disk_usage(place).free / 1e9:.1f} GB in {place}" for place in places)
 
 
