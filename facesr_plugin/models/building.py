@@ -135,7 +135,8 @@ def build_optimizer(optim_type: str, params: Any, lr: float, **settings: Any) ->
         optimizer = _OPTIMIZERS[optim_type](params, lr, **settings)
     except (IndexError, RuntimeError, TypeError) as error:
         remedy = ". Remove fused" if settings.get("fused") else ""
-        raise ValueError(f"optimizer {optim_type}: {error}{remedy}") from error
+        reason = str(error).rstrip(".")
+        raise ValueError(f"optimizer {optim_type}: {reason}{remedy}") from error
     way = {name: optimizer.defaults[name] for name in ("foreach", "fused", "capturable")}
     optimizer.register_load_state_dict_post_hook(partial(_keep_way, way))
     return optimizer

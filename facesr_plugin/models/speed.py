@@ -126,7 +126,7 @@ def _try_compiler(settings: Mapping[str, Any], device: str) -> Iterator[str]:
     except Exception as error:  # compilers fail in many ways, also by errors of their own
         yield (
             f"train.compile: torch cannot compile here with {dict(settings) or 'its defaults'}: "
-            f"{plain_line(str(error), 500)}. Remove train.compile, or install what is missing"
+            f"{plain_line(str(error), 500).rstrip('.')}. Remove train.compile, or install what is missing"
         )
 
 
