@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import lmdb
@@ -47,6 +48,29 @@ def test_close_shared_lets_a_new_database_be_opened(store: Path) -> None:
     close_shared(store)
     assert open_shared(store) is not first
     assert read(open_shared(store)) == b"value"
+
+
+def test_open_shared_reads_the_database_that_took_anothers_place(store: Path) -> None:
+    assert read(open_shared(store)) == b"value"
+    shutil.rmtree(store)
+    with lmdb.open(str(store), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"key", b"other")
+    assert read(open_shared(store)) == b"other"
+
+
+def test_open_shared_keeps_what_it_has_of_a_removed_database(store: Path) -> None:
+    first = open_shared(store)
+    shutil.rmtree(store)
+    assert open_shared(store) is first
+
+
+def test_open_shared_lets_go_of_removed_databases(store: Path, tmp_path: Path) -> None:
+    first = open_shared(store)
+    shutil.copytree(store, tmp_path / "copy.lmdb")
+    shutil.rmtree(store)
+    open_shared(tmp_path / "copy.lmdb")
+    with pytest.raises(lmdb.Error, match=r"closed|Invalid"):
+        read(first)
 
 
 def test_open_shared_names_a_missing_folder(tmp_path: Path) -> None:
