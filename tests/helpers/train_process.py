@@ -98,6 +98,7 @@ def _train(
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # in order with errors, as in a terminal
     import facesr_plugin
 
     facesr_plugin.register()

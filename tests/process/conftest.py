@@ -75,6 +75,7 @@ def checkout(workspace: Path) -> Path:
     if not archive.is_file():
         wanted = ["--no-binary", "basicsr", "--no-deps", "--no-build-isolation", "basicsr==1.4.2"]
         run([sys.executable, "-m", "pip", "download", "-d", cache, *wanted], cwd=workspace, timeout=300)
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.2, of Debian 12, has it not
     with tarfile.open(archive) as packed:
-        packed.extractall(workspace, filter="data")
+        packed.extractall(workspace, **safely)
     return workspace / "basicsr-1.4.2"
