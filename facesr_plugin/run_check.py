@@ -12,6 +12,7 @@ from typing import Any
 
 from facesr_plugin.option_check import find_misshapen, find_option_problems, refuse
 from facesr_plugin.registry import DATASET_REGISTRY, MODEL_REGISTRY
+from facesr_plugin.utils.files import expand_home
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
 _DATA_PATHS = ("dataroot_gt", "dataroot_lq", "meta_info_file", "landmarks")
@@ -112,7 +113,7 @@ def _find_missing_weights(options: dict[str, Any], start: Start) -> Iterator[str
     if start.resumes:
         return
     if start.is_train and state:
-        yield from () if Path(str(state)).expanduser().is_file() else (f"path.resume_state: no such file {state}",)
+        yield from () if expand_home(str(state)).is_file() else (f"path.resume_state: no such file {state}",)
         return
     for key, name in path.items():
         if str(key).startswith("pretrain_network_") and name is not None:
@@ -123,7 +124,7 @@ def _find_missing_weights(options: dict[str, Any], start: Start) -> Iterator[str
 
 
 def _check_file(name: str) -> None:
-    if not Path(name).expanduser().is_file():
+    if not expand_home(name).is_file():
         raise FileNotFoundError(f"no such file {name}")
 
 
@@ -138,7 +139,7 @@ def _find_data_problems(options: dict[str, Any]) -> Iterator[str]:
 def _find_missing_paths(section: dict[str, Any], where: str) -> Iterator[str]:
     for key in _DATA_PATHS:
         path = section.get(key)
-        if isinstance(path, str) and not Path(path).expanduser().exists():
+        if isinstance(path, str) and not expand_home(path).exists():
             yield f"{where}.{key}: no such file or folder {path}"
 
 
@@ -148,7 +149,7 @@ def _try_dataset(options: dict[str, Any], phase: str) -> Iterator[str]:
     section = {**options["datasets"][phase], **given, "phase": str(phase).split("_")[0]}
     for key in ("dataroot_gt", "dataroot_lq"):
         if isinstance(section.get(key), str):
-            section[key] = str(Path(section[key]).expanduser())
+            section[key] = str(expand_home(section[key]))
     try:
         dataset = DATASET_REGISTRY.get(section["type"])(section)
     except (OSError, TypeError, ValueError) as error:

@@ -45,6 +45,11 @@ def test_run_that_works_passes(options: dict[str, Any]) -> None:
         (lambda o: o.update(num_gpu="all"), "num_gpu must be auto or a whole number, got 'all'"),
         (lambda o: o["path"].update(pretrain_network_g="no.pth"), "path.pretrain_network_g: no such file no.pth"),
         (lambda o: o["path"].update(resume_state="no.state"), "path.resume_state: no such file no.state"),
+        (lambda o: o["path"].update(resume_state="~nobody-here/a"), "path.resume_state: no such file ~nobody-here/a"),
+        (
+            lambda o: o["datasets"]["val"].update(dataroot_gt="~nobody-here"),
+            "datasets.val.dataroot_gt: no such file or folder ~nobody-here",
+        ),
         (
             lambda o: o["datasets"]["val"].update(dataroot_gt="no"),
             "datasets.val.dataroot_gt: no such file or folder no",

@@ -45,6 +45,11 @@ def atomic_write(path: str | os.PathLike, writer: Callable[[BinaryIO], None]) ->
     sync_folder(target.parent)
 
 
+def expand_home(path: str | os.PathLike) -> Path:
+    """Return a path with a home for its ``~``; one of an unknown user stays, where pathlib raises a RuntimeError."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def torch_writer(content: Any) -> Callable[[BinaryIO], None]:
     """Return a writer for ``atomic_write`` that puts ``torch.save`` of plain content into the file.
 

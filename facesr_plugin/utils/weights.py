@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr_plugin.utils.download import download, file_sha256
-from facesr_plugin.utils.files import atomic_write_text
+from facesr_plugin.utils.files import atomic_write_text, expand_home
 
 logger = logging.getLogger("basicsr.facesr")
 
@@ -164,7 +164,7 @@ class Fetched(NamedTuple):
 
 def weights_folder() -> Path:
     """Folder for downloads: ``weights`` below ``FACESR_HOME``, by default below ``~/.cache/facesr``."""
-    return Path(os.environ.get("FACESR_HOME") or "~/.cache/facesr").expanduser() / "weights"
+    return expand_home(os.environ.get("FACESR_HOME") or "~/.cache/facesr") / "weights"
 
 
 def search_folders() -> list[Path]:
@@ -212,7 +212,7 @@ def resolve_weights(name: str, path: str | os.PathLike | None = None, *, fetch: 
         ValueError: If the name is unknown, or the file found or downloaded has another hash.
     """
     if path is not None:
-        given = Path(path).expanduser()
+        given = expand_home(path)
         if not given.is_file():
             raise FileNotFoundError(f"weights must be an existing file, got {str(given)!r}")
         return given

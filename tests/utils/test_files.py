@@ -18,7 +18,7 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from facesr_plugin.utils.files import atomic_write, atomic_write_text, check_writable, torch_writer
+from facesr_plugin.utils.files import atomic_write, atomic_write_text, check_writable, expand_home, torch_writer
 
 
 def names(folder: Path) -> list[str]:
@@ -29,6 +29,12 @@ def test_atomic_write_creates_folder_and_file(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a" / "b.bin", lambda file: file.write(b"new"))
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"new"
     assert names(tmp_path / "a") == ["b.bin"]
+
+
+def test_expand_home_leaves_unknown_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_home("~/a") == tmp_path / "a"
+    assert expand_home("~nobody-here/a") == Path("~nobody-here/a")
 
 
 def test_check_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:
