@@ -10,6 +10,8 @@ other work on the machine disturbs all alike. A ratio is the median over the rou
     plain   the shipped option file
     fast    options for speed (FAST)
     lean    options for memory (LEAN)
+
+With ``--setting`` also one option alone (ALONE): ``--system SPARNet --setting bf16 --setting compile``.
 """
 
 from __future__ import annotations
@@ -37,14 +39,28 @@ LEAN = {  # the progressive critic needs the whole batch, and batch norm has no 
     "DICGAN": CHECKPOINTING,
     "JASRNet": CHECKPOINTING,
 }
-SETTINGS = ("plain", "fast", "lean")
+ALONE = {  # compile: the first iteration takes minutes
+    "channels_last": {"train": {"channels_last": True}},
+    "fused": {"train": {"optim_g": FUSED, "optim_d": FUSED}},
+    "foreach": {"train": {"optim_g": {"foreach": True}, "optim_d": {"foreach": True}}},
+    "bf16": {"train": {"amp": "bf16"}},
+    "fp16": {"train": {"amp": "fp16"}},
+    "tf32": {"train": {"tf32": True}},
+    "accumulate": {"train": {"accumulate": 2}},
+    "clip": {"train": {"clip_grad_norm": 1}},
+    "checkpointing": CHECKPOINTING,
+    "compile": {"train": {"compile": True}},
+}
+BY_DEFAULT = ("fast", "lean")
 
 
 def main() -> int:
     """Print a table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=list(SYSTEMS), action="append", help="only these (default: all)")
-    parser.add_argument("--setting", choices=SETTINGS[1:], action="append", help="beside plain (default: all)")
+    parser.add_argument(
+        "--setting", choices=[*BY_DEFAULT, *ALONE], action="append", help="beside plain (default: fast and lean)"
+    )
     parser.add_argument("--rounds", type=int, default=4, help=f"iterations of each after {WARM_UP} (default: 4)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--size", type=int, help="side of the faces (default: 128; SPARNetHD 144)")
@@ -62,10 +78,9 @@ def main() -> int:
 def measure(system: str, args: argparse.Namespace) -> list[str]:
     """Return the rows of a system."""
     job = {"system": system, "device": args.device, "size": args.size, "batch": args.batch, "more": args.set}
-    changes = changes_of(system, args.device)
-    wanted = [name for name in changes if name == "plain" or name in (args.setting or SETTINGS)]
-    trainers = {name: Trainer({**job, "changes": changes[name]}) for name in wanted}
-    seconds: dict[str, list[float]] = {name: [] for name in wanted}
+    changes = changes_of(system, args.device, args.setting or BY_DEFAULT)
+    trainers = {name: Trainer({**job, "changes": change}) for name, change in changes.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in changes}
     for round_ in range(WARM_UP + args.rounds):
         for name, trainer in trainers.items():
             trainer.begin()
@@ -73,16 +88,21 @@ def measure(system: str, args: argparse.Namespace) -> list[str]:
             if round_ >= WARM_UP:
                 seconds[name].append(taken.wall if args.device == "cuda" else taken.cpu)
     peaks = {name: trainer.finish() for name, trainer in trainers.items()}
-    return [format_row(system, name, seconds, peaks) for name in wanted]
+    return [format_row(system, name, seconds, peaks) for name in changes]
 
 
-def changes_of(system: str, device: str) -> dict[str, Mapping[str, Any]]:
-    """Options of each setting that the system has, by name."""
-    fast = FAST[device]["train"]
-    if "GAN" not in system and system not in ("SPARNetHD", "Progressive"):
-        fast = {key: value for key, value in fast.items() if key != "optim_d"}
-    lean = {"lean": LEAN[system]} if system in LEAN else {}
-    return {"plain": {}, "fast": {"train": fast}, **lean}
+def changes_of(system: str, device: str, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Options of each setting that the system has, by name; ``plain`` first."""
+    known = {"fast": FAST[device], **({"lean": LEAN[system]} if system in LEAN else {}), **ALONE}
+    has_critic = "GAN" in system or system in ("SPARNetHD", "Progressive")
+    made: dict[str, Mapping[str, Any]] = {"plain": {}}
+    for name in wanted:
+        if name in known:
+            sections = {key: dict(value) for key, value in known[name].items()}
+            if not has_critic and "train" in sections:
+                sections["train"].pop("optim_d", None)
+            made[name] = sections
+    return made
 
 
 def format_row(system: str, name: str, seconds: Mapping[str, Sequence[float]], peaks: Mapping[str, float]) -> str:

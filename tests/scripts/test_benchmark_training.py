@@ -34,11 +34,23 @@ def test_settings_of_every_system_fit_its_options(
 ) -> None:
     networks = dict.fromkeys(scripts["systems"]._NETWORKS, dict)
     monkeypatch.setattr(scripts["systems"], "_NETWORKS", networks)  # the real ones have hundreds of megabytes
-    settings = scripts["training"].changes_of(system, device)
-    assert list(settings)[:2] == ["plain", "fast"]
+    training = scripts["training"]
+    settings = training.changes_of(system, device, training.BY_DEFAULT)
+    assert list(settings) == ["plain", "fast", *(["lean"] if system in training.LEAN else [])]
     for changes in settings.values():
         options = scripts["systems"].make_options(system, tmp_path, "cpu", changes)
         assert not find_model_problems(options, MODEL_REGISTRY.get(options["model_type"]))
+
+
+def test_every_option_can_be_measured_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    training = scripts["training"]
+    settings = training.changes_of("SPARNet", "cpu", [*training.ALONE])
+    assert list(settings) == ["plain", *training.ALONE]
+    works = {name for name in settings if name != "checkpointing"}  # batch norm
+    for name in works:
+        options = scripts["systems"].make_options("SPARNet", tmp_path, "cpu", settings[name])
+        assert not find_model_problems(options, MODEL_REGISTRY.get(options["model_type"])), name
+    assert training.ALONE["fused"]["train"].keys() == {"optim_g", "optim_d"}  # as it was
 
 
 def test_rows_compare_with_the_plain_setting_of_the_same_round(scripts: dict[str, ModuleType]) -> None:
