@@ -23,6 +23,8 @@ MAX_SIDE = 65_535  # of JPEG; each row costs memory too
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # never EPS and others that start programs
 _ORIENTATION_TAG = 0x0112
+_JPEG_BLOCKS = 8 * 64  # pixels of a byte at most: a block of 8 x 8 has a Huffman code, so a bit or more
+_STRIP = 1024  # rows that are converted at a time: a whole photograph would be in memory four times
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,12 +57,12 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     image = open_image(data, name, max_pixels)
     try:
         image.load()
-        rgb = _to_rgb(upright(image), name)
+        image = upright(image)
+        return _rgb_pixels(image, name)
     except _UnsupportedSamplesError:
         raise
     except Exception as error:  # Pillow's decoders raise many types on damaged data
         raise ValueError(f"{name} is damaged: {error}. Copy it again or remove it.") from error
-    return np.array(rgb)
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -200,6 +202,11 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
         raise TooLargeError(f"{name} must have at most {max_pixels:,} pixels, got {width} x {height}. Reduce it first.")
     if max(width, height) > MAX_SIDE:
         raise TooLargeError(f"{name} must have sides of at most {MAX_SIDE:,}, got {width} x {height}. Reduce it first.")
+    if image.format == "JPEG" and len(data) * _JPEG_BLOCKS < width * height:  # libjpeg would make up the rest
+        raise ValueError(
+            f"{name} is damaged: {len(data)} bytes are too few for a JPEG of {width} x {height}. "
+            "Copy it again or remove it."
+        )
     return image
 
 
@@ -227,10 +234,19 @@ class _UnsupportedSamplesError(ValueError):
     """Samples whose range is not known."""
 
 
+def _rgb_pixels(image: Image.Image, name: str) -> np.ndarray:
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        rows = image if height <= _STRIP else image.crop((0, top, width, min(top + _STRIP, height)))
+        pixels[top : top + _STRIP] = np.asarray(_to_rgb(rows, name))
+    return pixels
+
+
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Convert any Pillow mode to ``RGB``."""
     if image.mode.startswith("I"):
-        samples = np.asarray(image).astype(np.int64)
+        samples = np.asarray(image)
         if samples.min() < 0 or samples.max() > 0xFFFF:
             raise _UnsupportedSamplesError(
                 f"{name} has 32-bit samples, whose range is not known. Save it with 8 or 16."

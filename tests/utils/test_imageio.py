@@ -165,6 +165,31 @@ def test_decode_rgb_raises_only_value_errors_on_random_damage() -> None:
             decode_rgb(bytes(data), "x", max_pixels=1_000_000)
 
 
+def test_decode_rgb_refuses_a_jpeg_that_is_too_short_for_its_size() -> None:
+    data = bytearray(encoded(quarters(), "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", 10_000, 10_000)  # libjpeg makes up what is missing
+    with pytest.raises(ValueError, match=r"^bomb.jpg is damaged: \d+ bytes are too few for a JPEG of 10000 x 10000"):
+        decode_rgb(bytes(data), "bomb.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True, "optimize": True, "subsampling": 2}])
+def test_decode_rgb_reads_the_emptiest_jpeg(options: dict) -> None:
+    data = encoded(Image.new("RGB", (3000, 2000), (90, 90, 90)), "JPEG", quality=1, **options)
+    assert decode_rgb(data, "a").shape == (2000, 3000, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA", "I;16"])
+def test_decode_rgb_gives_the_same_in_strips(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (23, 9, 3), np.uint8)
+    deep = noise[..., 0].astype(np.uint16) * 257
+    image = Image.fromarray(deep) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    data = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
+    whole = decode_rgb(data, "a")
+    monkeypatch.setattr("facesr_plugin.utils.imageio._STRIP", 4)
+    np.testing.assert_array_equal(decode_rgb(data, "a"), whole)
+
+
 @pytest.mark.parametrize("size", [(20_000, 20_000), (11_000, 10_000)])
 def test_decode_rgb_refuses_a_huge_image_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"^bomb.png must have at most 100,000,000 pixels"):
