@@ -8,7 +8,8 @@ Networks, losses and optimisers are those of the shipped option files; weights a
 other work on the machine disturbs all alike. A ratio is the median over the rounds, with its least and greatest.
 
     plain   the shipped option file
-    fast    options for speed (FAST)
+    fast    options for speed with nearly the same numbers (FAST)
+    half    the same with amp: bf16
     lean    options for memory (LEAN)
 
 With ``--setting`` also one option alone (ALONE): ``--system SPARNet --setting bf16 --setting compile``.
@@ -28,8 +29,8 @@ from turns import Trainer
 WARM_UP = 2
 FUSED = {"fused": True}
 FAST = {
-    "cpu": {"train": {"channels_last": True, "optim_g": FUSED, "optim_d": FUSED}},
-    "cuda": {"train": {"channels_last": True, "optim_g": FUSED, "optim_d": FUSED, "amp": "bf16", "tf32": True}},
+    "cpu": {"channels_last": True, "optim_g": FUSED, "optim_d": FUSED},
+    "cuda": {"channels_last": True, "optim_g": FUSED, "optim_d": FUSED, "tf32": True},
 }
 CHECKPOINTING = {"network_g": {"checkpointing": True}}
 LEAN = {  # the progressive critic needs the whole batch, and batch norm has no checkpointing
@@ -51,7 +52,7 @@ ALONE = {  # compile: the first iteration takes minutes
     "checkpointing": CHECKPOINTING,
     "compile": {"train": {"compile": True}},
 }
-BY_DEFAULT = ("fast", "lean")
+BY_DEFAULT = ("fast", "half", "lean")
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=list(SYSTEMS), action="append", help="only these (default: all)")
     parser.add_argument(
-        "--setting", choices=[*BY_DEFAULT, *ALONE], action="append", help="beside plain (default: fast and lean)"
+        "--setting", choices=[*BY_DEFAULT, *ALONE], action="append", help="beside plain (default: fast, half, lean)"
     )
     parser.add_argument("--rounds", type=int, default=4, help=f"iterations of each after {WARM_UP} (default: 4)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -93,7 +94,8 @@ def measure(system: str, args: argparse.Namespace) -> list[str]:
 
 def changes_of(system: str, device: str, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Options of each setting that the system has, by name; ``plain`` first."""
-    known = {"fast": FAST[device], **({"lean": LEAN[system]} if system in LEAN else {}), **ALONE}
+    known = {"fast": {"train": FAST[device]}, "half": {"train": {**FAST[device], "amp": "bf16"}}, **ALONE}
+    known |= {"lean": LEAN[system]} if system in LEAN else {}
     has_critic = "GAN" in system or system in ("SPARNetHD", "Progressive")
     made: dict[str, Mapping[str, Any]] = {"plain": {}}
     for name in wanted:

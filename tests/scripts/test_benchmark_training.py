@@ -36,7 +36,7 @@ def test_settings_of_every_system_fit_its_options(
     monkeypatch.setattr(scripts["systems"], "_NETWORKS", networks)  # the real ones have hundreds of megabytes
     training = scripts["training"]
     settings = training.changes_of(system, device, training.BY_DEFAULT)
-    assert list(settings) == ["plain", "fast", *(["lean"] if system in training.LEAN else [])]
+    assert list(settings) == ["plain", "fast", "half", *(["lean"] if system in training.LEAN else [])]
     for changes in settings.values():
         options = scripts["systems"].make_options(system, tmp_path, "cpu", changes)
         assert not find_model_problems(options, MODEL_REGISTRY.get(options["model_type"]))
