@@ -14,6 +14,7 @@ from facesr_plugin.compat.resume import newest_state
 from facesr_plugin.models import training_state
 from facesr_plugin.models.due_validations import build_due_loaders, count_due
 from facesr_plugin.models.old_checkpoints import remove_old_checkpoints
+from facesr_plugin.models.option_rates import OptionRates
 from facesr_plugin.utils.state_form import named_misfits
 from facesr_plugin.utils.weights import WEIGHTS, resolve_weights
 
@@ -140,13 +141,18 @@ class CheckpointFiles:
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a state: optimisers, schedulers, place in the epoch, best metrics, the system's own state.
 
-        Validations of its iteration that the run before did not come to are made now.
+        Rates and schedules that the option file has changed are its own (``OptionRates``). Validations of its
+        iteration that the run before did not come to are made now.
         """
+        rates = OptionRates(self.optimizers, self.schedulers, self.opt["train"].get("scheduler"))
         with named_misfits(self.opt["path"].get("resume_state")):
             super().resume_training(resume_state)
+            changes = rates.apply()
             run = resume_state.get("facesr")
             if run is not None:
                 self._take_record(resume_state, run)
+        for change in changes:
+            get_root_logger().warning(f"Changed in the option file since the state was written: {change}.")
         self._validation.resume(self.opt["path"]["models"])
         if run is None:
             get_root_logger().warning("The state was not written by facesr_plugin: its epoch starts anew.")
