@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def load_resume_state(opt: dict) -> dict | None:
     """Load the newest (``--auto_resume``) or the named training state onto the CPU.
 
     A state that cannot be read, or whose networks cannot, is passed over for the one before, with a warning; a named
-    one is an error.
+    one is an error. From a named one a new course begins: later states of the run's folder, and later best weights, get
+    another name, so that ``--auto_resume`` goes on with this course.
 
     Args:
         opt: Parsed options; ``path.resume_state`` and the networks' paths are set like BasicSR does, and a seed that
@@ -61,7 +63,32 @@ def load_resume_state(opt: dict) -> dict | None:
     if opt["rank"] == 0:
         check_writable(opt["path"]["models"])
         check_writable(opt["path"]["training_states"])
+        if not opt["auto_resume"]:
+            _put_aside(opt["path"], state["iter"])
     return state
+
+
+def _put_aside(path: dict[str, Any], iteration: int) -> None:
+    """Rename the states, and the best weights, that are later than an iteration."""
+    best = Path(path["models"]) / "net_g_best.pth"
+    later = [state for number, state in find_states(Path(path["training_states"])).items() if number > iteration]
+    later += [best] if best.is_file() and _iteration_of(best) > iteration else []
+    suffix = time.strftime("superseded_%Y%m%d_%H%M%S")
+    for file in later:
+        file.rename(f"{file}.{suffix}")
+    if later:
+        names = ", ".join(file.name for file in later)
+        logger.warning("From iteration %d a new course begins; renamed to *.%s: %s", iteration, suffix, names)
+
+
+def _iteration_of(best: Path) -> int:
+    """When the weights were the best; a damaged file, or another program's, is as late as can be."""
+    from facesr_plugin.checkpoints import read_checkpoint  # higher layer, but only when a run starts
+
+    try:
+        return int(read_checkpoint(best)["facesr"]["best"]["iter"])
+    except (KeyError, OSError, TypeError, ValueError):
+        return sys.maxsize
 
 
 def find_states(folder: Path) -> dict[int, Path]:

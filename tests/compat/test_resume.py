@@ -91,6 +91,28 @@ def test_repaired_resume_without_a_state_starts_anew(opt: dict, tmp_path: Path) 
     assert resume.load_resume_state(opt) is None
 
 
+@pytest.mark.parametrize("iteration", [8, 16])
+def test_named_state_begins_a_new_course(opt: dict, iteration: int, caplog: pytest.LogCaptureFixture) -> None:
+    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
+    torch.save({"params": {}, "facesr": {"best": {"iter": 12}}}, models / "net_g_best.pth")
+    opt["auto_resume"] = False
+    opt["path"]["resume_state"] = str(states / f"{iteration}.state")
+    assert resume.load_resume_state(opt)["iter"] == iteration
+    assert resume.newest_state(states).name == f"{iteration}.state"
+    assert (models / "net_g_best.pth").is_file() == (iteration == 16)
+    assert len([*states.iterdir()]) == 2  # nothing is lost
+    assert ("16.state, net_g_best.pth" in caplog.text) == (iteration == 8)
+    opt["auto_resume"] = True
+    assert resume.load_resume_state(opt)["iter"] == iteration
+
+
+def test_other_ranks_rename_nothing(opt: dict) -> None:
+    opt |= {"auto_resume": False, "rank": 1}
+    opt["path"]["resume_state"] = f"{opt['path']['training_states']}/8.state"
+    resume.load_resume_state(opt)
+    assert resume.newest_state(Path(opt["path"]["training_states"])).name == "16.state"
+
+
 def test_repaired_resume_names_a_missing_state(opt: dict, tmp_path: Path) -> None:
     opt |= {"auto_resume": False}
     opt["path"]["resume_state"] = str(tmp_path / "9.state")
