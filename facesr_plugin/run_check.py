@@ -73,10 +73,20 @@ def check_run(options: dict[str, Any], start: Start) -> None:
     if options.get("model_type") in MODEL_REGISTRY and not find_misshapen(options):
         problems += [*_find_missing_gpus(options, start), *_find_missing_weights(options, start)]
         problems += [*_find_missing_libraries(options), *_find_data_problems(options)]
-    if problems and start.rank:
+    if problems:
+        leave_to_first(start.rank)
+    refuse(problems)
+
+
+def leave_to_first(rank: int) -> None:
+    """End a process whose rank 0 has the text of a refusal; rank 0 itself goes on.
+
+    Raises:
+        SystemExit: On other ranks, with status 2.
+    """
+    if rank:
         time.sleep(_WAIT_S)
         raise SystemExit(2)
-    refuse(problems)
 
 
 def _find_missing_gpus(options: dict[str, Any], start: Start) -> Iterator[str]:

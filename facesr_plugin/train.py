@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 import facesr_plugin
+from facesr_plugin.compat.launch import is_torchruns_rank
 from facesr_plugin.compat.option_list import settled
 from facesr_plugin.compat.process_group import told_to_launcher
 from facesr_plugin.run_check import Start, check_run, has_state
@@ -34,7 +35,8 @@ def run_training(opt: str | Path, overrides: Sequence[str] = (), flags: Sequence
     Args:
         opt: Option file.
         overrides: ``key=value`` as in ``facesr train --set``.
-        flags: Further arguments of BasicSR's train.py (``--auto_resume``, ``--launcher pytorch`` ...).
+        flags: Further arguments of BasicSR's train.py (``--auto_resume``, ``--launcher slurm`` ...). A process that
+            torchrun started takes ``--launcher pytorch`` by itself.
 
     Raises:
         FileNotFoundError: If the option file does not exist.
@@ -52,6 +54,8 @@ def run_test(opt: str | Path, overrides: Sequence[str] = (), flags: Sequence[str
 def _run(module: str, function: str, opt: str | Path, overrides: Sequence[str], flags: Sequence[str]) -> None:
     options = load_option_file(opt)
     override(options, overrides)
+    if "--launcher" not in flags and is_torchruns_rank():
+        flags = [*flags, "--launcher", "pytorch"]
     if importlib.util.find_spec("basicsr") is None:
         raise ImportError(NO_BASICSR)
     facesr_plugin.register()

@@ -19,7 +19,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             metavar="KEY=VALUE",
             help="change one option, e.g. --set train.total_iter=100; may be repeated",
         )
-        parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="distributed run")
+        parser.add_argument(
+            "--launcher",
+            choices=["none", "pytorch", "slurm"],
+            help="distributed run (default: pytorch if torchrun starts it, else none)",
+        )
         parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
         if name == "train":
             parser.add_argument("--auto-resume", "--auto_resume", action="store_true", help="go on from the last state")
@@ -31,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Start BasicSR's pipeline."""
     from facesr_plugin.train import run_test, run_training
 
-    flags = ["--launcher", args.launcher]
+    flags = ["--launcher", args.launcher] if args.launcher else []
     if args.command == "train":
         flags += ["--auto_resume"] if args.auto_resume else []
         flags += ["--debug"] if args.debug else []

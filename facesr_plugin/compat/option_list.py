@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from facesr_plugin.compat.launch import working_root
+from facesr_plugin.compat.launch import is_torchruns_rank, working_root
 from facesr_plugin.compat.patch import Patch, names_in, rebind
 from facesr_plugin.utils.cliargs import EXIT_USAGE, warn
 from facesr_plugin.utils.option_file import load_option_file
 
 _WORDS = {"~": None, "none": None, "true": True, "false": False}
+_NO_LAUNCHER = "a training or test with several processes must be told so, got no launcher. Add --launcher pytorch"
 _settled: list[str] = []  # option files that were checked before BasicSR reads them
 
 
@@ -45,7 +47,7 @@ def check_command(root: str | Path, is_train: bool) -> None:
         SystemExit: With status 2, if it cannot work; all problems have been written to standard error.
     """
     from facesr_plugin.registry import MODEL_REGISTRY  # higher layers, but only when a run starts
-    from facesr_plugin.run_check import Start, check_run, has_state
+    from facesr_plugin.run_check import Start, check_run, has_state, leave_to_first
 
     command = _read_command()
     if command.opt is None or command.opt in _settled or not Path(command.opt).is_file():
@@ -58,6 +60,9 @@ def check_command(root: str | Path, is_train: bool) -> None:
         return
     if not force(options, command.force_yml or []) or options.get("model_type") not in MODEL_REGISTRY:
         return
+    if command.launcher == "none" and is_torchruns_rank():
+        leave_to_first(int(os.environ["RANK"]))
+        _refuse(_NO_LAUNCHER)
     resumes = command.auto_resume and has_state(working_root(root), options)
     try:
         check_run(options, Start(is_train, command.launcher, resumes))
@@ -65,7 +70,7 @@ def check_command(root: str | Path, is_train: bool) -> None:
         _refuse(error)
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception | str) -> NoReturn:
     warn(f"error: {error}")
     raise SystemExit(EXIT_USAGE) from None
 

@@ -53,6 +53,23 @@ def test_repaired_parser_takes_both_spellings(command: list[str], words: list[st
     assert arguments.local_rank == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, False),
+        ({"WORLD_SIZE": "2"}, False),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "1"}, False),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, True),
+    ],
+)
+def test_ranks_of_torchrun_are_known(settings: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert launch.is_torchruns_rank() is expected
+
+
 @pytest.fixture
 def installation(tmp_path: Path) -> str:
     return str(tmp_path / "lib" / "site-packages")

@@ -10,6 +10,7 @@ import basicsr.utils.options
 import pytest
 import yaml
 
+from facesr_plugin import run_check
 from facesr_plugin.compat import option_list
 from facesr_plugin.compat.option_list import force, settled
 from helpers.pristine import pristine
@@ -50,6 +51,18 @@ def test_run_that_goes_on_is_told_from_a_new_one(path: Path, tmp_path: Path, cap
     with pytest.raises(SystemExit):
         option_list.check_command(tmp_path, is_train=True)
     assert "pretrain_network_g" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", f"error: {option_list._NO_LAUNCHER}\n"), ("1", "")])
+def test_ranks_without_a_launcher_are_refused_once(
+    path: Path, rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(run_check.time, "sleep", lambda seconds: None)
+    with pytest.raises(SystemExit) as caught:
+        option_list.check_command(path.parent, is_train=True)
+    assert (caught.value.code, capsys.readouterr().err) == (2, said)
 
 
 @pytest.mark.parametrize("model_type", ["SRModel", None])

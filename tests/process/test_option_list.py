@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.environments import ChildEnv, run
+from helpers.environments import TORCHRUN, ChildEnv, run
 from helpers.runs import train_options, write_faces
 
 pytestmark = pytest.mark.process
@@ -35,6 +35,17 @@ def test_train_script_lists_all_problems_and_touches_nothing(
     ]
     assert set(checkout.glob("*/*")) == before
     assert kept.is_file()
+
+
+def test_train_script_of_several_ranks_wants_a_launcher(checkout: Path, lone_env: ChildEnv, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", 2)
+    path = train_options(tmp_path / "x.yml", "alone", faces, faces, 2)
+    command = [lone_env.python, *TORCHRUN, "basicsr/train.py", "-opt", path]
+    done = run(command, cwd=checkout, check=False, PYTHONPATH=".", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1  # torchrun's
+    assert done.stderr.count("got no launcher. Add --launcher pytorch\n") == 1
+    assert "exitcode  : 2 " in done.stderr
+    assert not (checkout / "experiments" / "alone").exists()
 
 
 def test_test_script_lists_them_too(checkout: Path, lone_env: ChildEnv) -> None:

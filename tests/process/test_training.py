@@ -107,8 +107,9 @@ def test_facesr_trains_resumes_and_tests_anywhere(wheel_env: ChildEnv, data: dic
 
 def test_torchrun_starts_the_packages_own_entry(wheel_env: ChildEnv, data: dict[str, Path], tmp_path: Path) -> None:
     options = train_options(tmp_path / "ranks.yml", "ranks", data["train"], data["val"], 4)
-    command = [*TORCHRUN, "-m", "facesr_plugin.train", "-opt", options, "--launcher", "pytorch"]
-    run([wheel_env.python, *command], cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    command = [*TORCHRUN, "-m", "facesr_plugin.train", "-opt", options]
+    done = run([wheel_env.python, *command], cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert "world_size: 2" in done.stderr
     assert (tmp_path / "experiments" / "ranks" / "models" / "net_g_latest.pth").is_file()
 
 
