@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Distributed training with Slurm, run from a BasicSR checkout:
-#   GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 bash slurm_train.sh PARTITION JOB_NAME options/sparnet.yml [arguments]
+# Distributed training with Slurm, run from a BasicSR checkout, whose basicsr/train.py it starts:
+#   GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 bash PATH/OF/THIS/slurm_train.sh PARTITION JOB_NAME options/sparnet.yml [arguments]
 # GPUS is the number of processes. GRES is asked for on each machine (default gpu:GPUS_PER_NODE); GRES= trains on CPUs.
 set -euo pipefail
 partition=${1:?partition}
