@@ -26,6 +26,11 @@ _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
             "save_checkpoint_freq", "loss_weight", "clip_grad_value", "clip_grad_norm")  # fmt: skip
+_REQUIRED = {
+    "train": ("total_iter", "optim_g"),
+    "logger": ("print_freq", "save_checkpoint_freq"),
+    "val": ("val_freq", "save_img"),
+}
 _MAX_PROBLEM = 1500  # characters: a value in the text may be of any length
 _LOSS_WEIGHTS = {
     "FacialAttentionLoss": "compressed_fan",
@@ -114,13 +119,11 @@ def _check_sections(options: dict[str, Any], is_train: bool) -> Iterator[str]:
     if "datasets" in options and "train" not in options["datasets"]:
         yield "datasets must have a section 'train'"
     yield from _check_kept_and_shown(options)
-    train = _section(options, "train")
-    required = [key for key in ("total_iter", "optim_g") if train and train.get(key) in (None, {})]
-    yield from (f"train must have {key!r}" for key in required)
-    wanted = {"logger": ("print_freq", "save_checkpoint_freq"), "val": ("val_freq", "save_img")}
-    for section, keys in wanted.items():
+    for section, keys in _REQUIRED.items():
         given = _section(options, section)
-        yield from (f"{section} must have {key!r}" for key in keys if given and key not in given)
+        yield from (f"{section} must have {key!r}" for key in keys if section in options and key not in given)
+    if not _section(options, "train").get("optim_g", True):
+        yield "train.optim_g must be a section of keys, got none"
 
 
 def _check_data(datasets: dict[str, Any], is_train: bool) -> Iterator[str]:

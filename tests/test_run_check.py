@@ -88,6 +88,17 @@ def test_what_is_missing_is_named(options: dict[str, Any], change: Callable[[dic
     assert problem.startswith(text)
 
 
+def test_training_needs_no_validation(options: dict[str, Any]) -> None:
+    del options["val"], options["datasets"]["val"]
+    check_run(options, TRAINING)
+
+
+@pytest.mark.parametrize("section", ["logger", "val"])
+def test_empty_section_lacks_its_keys(options: dict[str, Any], section: str) -> None:
+    options[section] = {}
+    assert all(problem.startswith(f"{section} must have ") for problem in problems(options)[1:])
+
+
 def test_wandb_needs_tensorboard(options: dict[str, Any]) -> None:
     options["logger"]["wandb"] = {"project": "faces"}
     assert "logger.wandb needs logger.use_tb_logger: true, whose log it sends" in problems(options)

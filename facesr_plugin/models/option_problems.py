@@ -35,6 +35,17 @@ _SCHEDULERS = {
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
 }
+_LEAST = {  # of numbers of iterations
+    "train.total_iter": 1,
+    "train.warmup_iter": -1,
+    "logger.print_freq": 1,
+    "logger.save_checkpoint_freq": 1,
+    "val.val_freq": 1,
+}
+_REMEDIES = {
+    "train.warmup_iter": ". -1 is for no warm-up",
+    "val.val_freq": ". To train without validation remove the section val and its data sets",
+}
 _MOST_CALLS = 200_000  # of functions on tensors; the largest network that ships takes 5,000
 _FILLS = {"normal_", "uniform_", "normalize"}
 _READS_FILES = {"weights", "vgg_type"}  # parameters of losses that read a network, which takes its time
@@ -197,24 +208,38 @@ def _find_scheduler_problems(train: Mapping[str, Any]) -> Iterator[str]:
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-4)
     try:
         _SCHEDULERS[kind](optimizer, **settings)
-    except (AssertionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, TypeError, ValueError) as error:
         yield f"train.scheduler: {error}"
+        return
+    total, periods = train.get("total_iter"), settings.get("periods")
+    if kind == "CosineAnnealingRestartLR" and isinstance(total, int | float) and sum(periods) < total - 1:
+        yield (
+            "train.scheduler.periods must have a sum of total_iter or more, since there is no learning rate after it, "
+            f"got {sum(periods)} with train.total_iter {total}"
+        )
 
 
 def _find_count_problems(options: Mapping[str, Any]) -> Iterator[str]:
-    """Numbers of iterations and images."""
+    """Numbers of iterations and images, and the moving average's."""
     train, data = options["train"], (options.get("datasets") or {}).get("train") or {}
-    for section, keys in (("train", ("total_iter",)), ("logger", ("print_freq", "save_checkpoint_freq")),
-                          ("val", ("val_freq",))):  # fmt: skip
-        for key in keys:
-            value = (options.get(section) or {}).get(key)
-            if isinstance(value, int | float) and not 1 <= value < math.inf:
-                yield f"{section}.{key} must be 1 or more, got {value}"
+    for where, least in _LEAST.items():
+        section, key = where.split(".")
+        value = (options.get(section) or {}).get(key, least)
+        if _is_wrong(value, lambda number, least=least: least <= number < math.inf):
+            yield f"{where} must be {least} or more, got {value!r}{_REMEDIES.get(where, '')}"
+    decay = train.get("ema_decay") or 0
+    if _is_wrong(decay, lambda number: 0 <= number < 1):
+        yield f"train.ema_decay must be 0 (off) or more and less than 1, got {decay!r}"
     batch, parts = data.get("batch_size_per_gpu"), train.get("accumulate", 1)
     if not isinstance(batch, int) or batch < 1:
         yield f"datasets.train.batch_size_per_gpu must be a whole number from 1 on, got {batch!r}"
     elif isinstance(parts, int) and parts > 0 and batch % parts:
         yield f"datasets.train.batch_size_per_gpu must be a multiple of train.accumulate ({parts}), got {batch}"
+
+
+def _is_wrong(value: Any, fits: Callable[[float], bool]) -> bool:
+    """Whether a value is no number that fits; text and flags are reported elsewhere."""
+    return not isinstance(value, str | bool) and not (isinstance(value, int | float) and fits(value))
 
 
 def _words(error: Exception) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import torch
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR
 from basicsr.utils import registry
+from torch.optim import Adam
 
 from facesr_plugin.models import option_problems
 from facesr_plugin.models.option_problems import find_model_problems, gather
@@ -29,6 +33,10 @@ def options() -> dict[str, Any]:
 
 def find(options: dict[str, Any]) -> list[str]:
     return find_model_problems(options, MODEL_REGISTRY.get(options["model_type"]))
+
+
+def cosine(periods: list[int]) -> dict[str, Any]:
+    return {"type": "CosineAnnealingRestartLR", "periods": periods, "restart_weights": [1] * len(periods)}
 
 
 def test_options_that_work_have_no_problem(options: dict[str, Any]) -> None:
@@ -67,6 +75,12 @@ def test_options_that_work_have_no_problem(options: dict[str, Any]) -> None:
             ),
             "train.scheduler: periods and restart_weights should have the same length.",
         ),
+        (lambda o: o["train"].update(scheduler=cosine([0, 10**9])), "train.scheduler: division by zero"),
+        (
+            lambda o: o["train"].update(scheduler=cosine([4]), total_iter=12),
+            "train.scheduler.periods must have a sum of total_iter or more, since there is no learning rate after it, "
+            "got 4 with train.total_iter 12",
+        ),
         (lambda o: o["train"]["optim_g"].update(momentum=1), "train.optim_g: optimizer Adam: "),
         (
             lambda o: o["train"].update(accumulate=3),
@@ -79,6 +93,20 @@ def test_options_that_work_have_no_problem(options: dict[str, Any]) -> None:
             lambda o: o["logger"].update(save_checkpoint_freq=-1),
             "logger.save_checkpoint_freq must be 1 or more, got -1",
         ),
+        (lambda o: o["logger"].update(print_freq=None), "logger.print_freq must be 1 or more, got None"),
+        (
+            lambda o: o["logger"].update(save_checkpoint_freq=None),
+            "logger.save_checkpoint_freq must be 1 or more, got None",
+        ),
+        (lambda o: o["val"].update(val_freq=[]), "val.val_freq must be 1 or more, got []"),
+        (
+            lambda o: o["val"].update(val_freq=None),
+            "val.val_freq must be 1 or more, got None. To train without validation remove the section val and its data",
+        ),
+        (lambda o: o["train"].update(total_iter=None), "train.total_iter must be 1 or more, got None"),
+        (lambda o: o["train"].update(warmup_iter=None), "train.warmup_iter must be -1 or more, got None. -1 is for no"),
+        (lambda o: o["train"].update(ema_decay=2), "train.ema_decay must be 0 (off) or more and less than 1, got 2"),
+        (lambda o: o["train"].update(ema_decay=-0.5), "train.ema_decay must be 0 (off) or more and less than 1, got"),
         (lambda o: o["val"].update(val_freq=float("nan")), "val.val_freq must be 1 or more, got nan"),
         (
             lambda o: o["datasets"]["train"].pop("batch_size_per_gpu"),
@@ -96,6 +124,22 @@ def test_problem_is_named(options: dict[str, Any], change: Callable[[dict], Any]
     change(options)
     (problem,) = find(options)
     assert text in problem
+
+
+@pytest.mark.parametrize(("total", "fails"), [(13, False), (14, True)])
+def test_periods_are_refused_where_the_scheduler_fails(options: dict[str, Any], total: int, fails: bool) -> None:
+    options["train"] |= {"scheduler": cosine([4, 8]), "total_iter": total}
+    scheduler = CosineAnnealingRestartLR(Adam([torch.zeros(1)]), [4, 8], [1, 1])
+    scheduler.last_epoch = total - 1  # BasicSR steps from the second iteration on
+    with pytest.raises(TypeError) if fails else nullcontext():
+        scheduler.get_lr()
+    assert bool(find(options)) is fails
+
+
+def test_average_may_be_off(options: dict[str, Any]) -> None:
+    for off in (0, None):
+        options["train"]["ema_decay"] = off
+        assert find(options) == []
 
 
 def test_network_of_too_many_parts_is_not_built(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
