@@ -80,6 +80,13 @@ def test_every_shipped_file_starts_with_its_command() -> None:
         assert f"options/{name}.yml" in first
 
 
+def test_switches_of_every_shipped_training_can_be_set() -> None:
+    for path in shipped_options().values():
+        options = load_option_file(path)
+        if "train" in options:
+            override(options, [f"train.{key}=x" for key in ("channels_last", "amp", "compile", "tf32", "accumulate")])
+
+
 def test_find_shipped_suggests_a_name() -> None:
     with pytest.raises(ValueError, match="did you mean 'sparnet'"):
         find_shipped("sparnett")
