@@ -59,7 +59,7 @@ class FiniteGuard:
             are fused. Others need the decision on the host: on a CPU it is there at once, on a GPU the host waits.
         undoes_steps: Whether steps must be taken back: where gradients of the same iteration are computed after them.
         in_a_row: Iterations that were left out since the last one that counted.
-        total: All of this process that were left out.
+        total: All of the run that were left out.
     """
 
     def __init__(
@@ -161,10 +161,10 @@ class FiniteGuard:
     def _report(self, iteration: Iteration) -> None:
         self.in_a_row += 1
         self.total += 1
-        if len(self._files) < _FILES:
+        writes = len(self._files) < _FILES
+        if writes:
             self._files.append(self._write(iteration))
-        where = f"Batch and state are in {self._files[-1]}"
-        where += "." if self.total <= _FILES else ", of the last one that was written."
+        where = f"Batch and state are in {self._files[-1]}{'' if writes else ', of the last one that was written'}."
         if self.in_a_row > self._limit:
             raise ValueError(
                 f"losses and gradients must be finite, got others in {self.in_a_row} iterations in a row "

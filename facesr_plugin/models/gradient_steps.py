@@ -89,17 +89,19 @@ class GradientSteps:
 
     @property
     def skipped_steps(self) -> int:
-        """How many iterations of this process were left out, since a loss or gradient was no number."""
+        """How many iterations of the run were left out, since a loss or gradient was no number."""
         return self.guard.total
 
     def steps_state(self) -> dict[str, Any]:
         """What a resumed run needs to know of the steps: plain types."""
-        return {"scaler": self.precision.state(), "skipped": self.guard.in_a_row}
+        counts = {"skipped": self.guard.in_a_row, "skipped_in_all": self.guard.total}
+        return {"scaler": self.precision.state(), **counts}
 
     def load_steps_state(self, state: dict[str, Any]) -> None:
         """Take back what ``steps_state`` gave, as far as the state has it."""
         self.precision.load_state(state.get("scaler", {}))
         self.guard.in_a_row = state.get("skipped", 0)
+        self.guard.total = state.get("skipped_in_all", self.guard.in_a_row)  # states of older versions have none
 
     def generator_gradients(self) -> dict[str, Tensor]:
         """Compute the generator's gradients; afterwards ``self.output`` is the whole result, without its graph."""

@@ -35,7 +35,7 @@ class Ending(NamedTuple):
         """Say it in one line."""
         place = f"{self.iteration:,} of {self.total:,} iterations, {format_duration(self.seconds)} in this process"
         if self.reason:
-            return f"Training stopped by {self.reason}: {place}"
+            return f"Training stopped by {self.reason.removesuffix('.')}: {place}"
         return f"Training {'finished' if self.iteration >= self.total else 'stopped'}: {place}"
 
 

@@ -103,6 +103,7 @@ _RECORD = {
     "system_state": _SECTION,
     "scaler": _SECTION,
     "skipped": _COUNT,
+    "skipped_in_all": _COUNT,
     "skipped_images": _SECTION,
     "validations_due": _COUNT,
 }

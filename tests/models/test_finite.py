@@ -160,7 +160,8 @@ def test_only_the_first_files_are_written(tmp_path: Path, caplog: pytest.LogCapt
     assert sorted(path.name for path in (tmp_path / "faults").iterdir()) == [
         f"nonfinite_{iteration}_rank0.pth" for iteration in (1, 2, 3)
     ]
-    assert "(5 in a row, 5 in all)" in caplog.text
+    last = tmp_path / "faults/nonfinite_3_rank0.pth"
+    assert f"(5 in a row, 5 in all). Batch and state are in {last}, of the last one that was written." in caplog.text
 
 
 # When a run ends
@@ -183,29 +184,40 @@ def test_more_than_the_limit_in_a_row_ends_the_run(tmp_path: Path, limit: int, f
         system.step(model, 20, **spoilt(system, 20))
 
 
-def test_count_in_a_row_goes_on_in_a_resumed_run(tmp_path: Path, fused: bool) -> None:
+def test_counts_go_on_in_a_resumed_run(tmp_path: Path, fused: bool, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("basicsr").propagate = True
     system = SYSTEMS["sparnet"]
     model = build(system, tmp_path, fused, nonfinite_limit=2)
-    for iteration in (1, 2):
+    for iteration in (1, 3, 4):
         system.step(model, iteration, **spoilt(system, iteration))
-    model.save(0, 2)
-    saved = read_checkpoint(tmp_path / "states/2.state")
-    assert saved["facesr"]["skipped"] == 2
-    resumed = build(system, tmp_path / "resumed", nonfinite_limit=2)
+        if iteration == 1:
+            system.step(model, 2)
+    model.save(0, 4)
+    saved = read_checkpoint(tmp_path / "states/4.state")
+    assert (saved["facesr"]["skipped"], saved["facesr"]["skipped_in_all"]) == (2, 3)
+    resumed = build(system, tmp_path / "resumed", nonfinite_limit=3)
     resumed.resume_training(saved)
-    with pytest.raises(ValueError, match="got others in 3 iterations in a row"):
-        system.step(resumed, 3, **spoilt(system, 3))
+    assert resumed.skipped_steps == 3
+    system.step(resumed, 5, **spoilt(system, 5))
+    own = tmp_path / "resumed/faults/nonfinite_5_rank0.pth"
+    assert f"(3 in a row, 4 in all). Batch and state are in {own}.\n" in caplog.text
+    with pytest.raises(ValueError, match="got others in 4 iterations in a row"):
+        system.step(resumed, 6, **spoilt(system, 6))
 
 
-def test_state_that_does_not_count_them_is_readable(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("in_a_row", "total"), [(None, 0), (2, 2)])
+def test_state_that_does_not_count_them_is_readable(tmp_path: Path, in_a_row: int | None, total: int) -> None:
     system = SYSTEMS["sparnet"]
     model = build(system, tmp_path)
     system.step(model, 1)
     model.save(0, 1)
     saved = read_checkpoint(tmp_path / "states/1.state")
-    del saved["facesr"]["skipped"], saved["facesr"]["scaler"]
+    for key in ("skipped", "skipped_in_all", "scaler"):
+        del saved["facesr"][key]
+    if in_a_row:
+        saved["facesr"]["skipped"] = in_a_row
     model.resume_training(saved)
-    assert model.guard.in_a_row == 0
+    assert (model.guard.in_a_row, model.guard.total) == (in_a_row or 0, total)
 
 
 # The parts

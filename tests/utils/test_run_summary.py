@@ -38,6 +38,7 @@ def touch(folder: str | Path, *names: str) -> Path:
         (2000, "", "Training finished: 2,000 of 2,000 iterations, 1:00:00 in this process"),
         (7, "", "Training stopped: 7 of 2,000 iterations, 1:00:00 in this process"),
         (7, "SIGTERM", "Training stopped by SIGTERM: 7 of 2,000 iterations, 1:00:00 in this process"),
+        (7, "ValueError: no.", "Training stopped by ValueError: no: 7 of 2,000 iterations, 1:00:00 in this process"),
         (
             2000,
             "OSError: disk",
