@@ -7,6 +7,7 @@ the sections of this package's models; option files of other models are left to 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any
 
 from facesr_plugin.metrics.building import build_metric
@@ -133,9 +134,26 @@ def _check_data(datasets: dict[str, Any], is_train: bool) -> Iterator[str]:
             yield f"datasets.{phase} must be called train, val or val_2 (and so on) in a training"
         if "name" not in section:
             yield f"datasets.{phase} must have 'name'"
-        workers = section.get("num_worker_per_gpu")
-        if phase == "train" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-            yield f"datasets.train.num_worker_per_gpu must be a whole number from 0 on, got {workers!r}"
+        yield from _check_loader(section, phase)
+
+
+def _check_loader(section: dict[str, Any], phase: str) -> Iterator[str]:
+    """What BasicSR gives to torch's loader; validations and tests have no workers."""
+    where, workers = f"datasets.{phase}", section.get("num_worker_per_gpu")
+    if phase == "train" and not _is_count(workers, 0):
+        yield f"{where}.num_worker_per_gpu must be a whole number from 0 on, got {workers!r}"
+    if section.get("persistent_workers") and not (phase == "train" and workers):
+        yield f"{where}.persistent_workers must be false without workers, got {section['persistent_workers']!r}"
+    queue = section.get("num_prefetch_queue", 1)
+    if not _is_count(queue, 1):
+        yield f"{where}.num_prefetch_queue must be a whole number from 1 on, got {queue!r}"
+    ratio = section.get("dataset_enlarge_ratio", 1)
+    if phase == "train" and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 <= ratio < inf):
+        yield f"{where}.dataset_enlarge_ratio must be 1 or more, got {ratio!r}"
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_known(options: dict[str, Any], is_train: bool, model: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ import yaml
 from facesr_plugin import run_check
 from facesr_plugin.run_check import Start, check_run
 from helpers.runs import train_options, write_faces
+from helpers.tiny import save_tiny_sparnet
 
 TRAINING = Start(is_train=True)
 
@@ -66,6 +67,44 @@ def test_run_that_works_passes(options: dict[str, Any]) -> None:
             lambda o: o["logger"].update(use_tb_logger=True, wandb={"project": "faces"}),
             "logger.wandb needs the library wandb: pip install wandb",
         ),
+        (
+            lambda o: o["datasets"]["train"].update(batch_size_per_gpu=3),
+            "datasets.train must have enough images for one batch on every process, got 2 (times dataset_enlarge_ratio "
+            "1) for 1 x 3. Set dataset_enlarge_ratio: 2, or a smaller batch_size_per_gpu.",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(dataset_enlarge_ratio=0),
+            "datasets.train.dataset_enlarge_ratio must be 1 or more, got 0",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(dataset_enlarge_ratio=-3),
+            "datasets.train.dataset_enlarge_ratio must be 1 or more, got -3",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(persistent_workers=True),
+            "datasets.train.persistent_workers must be false without workers, got True",
+        ),
+        (
+            lambda o: o["datasets"]["val"].update(persistent_workers=True, num_worker_per_gpu=2),
+            "datasets.val.persistent_workers must be false without workers, got True",
+        ),
+        (
+            lambda o: o["datasets"]["train"].update(num_prefetch_queue=0),
+            "datasets.train.num_prefetch_queue must be a whole number from 1 on, got 0",
+        ),
+        (
+            lambda o: o.update(manual_seed="abc"),
+            "manual_seed must be a whole number from 0 to 4294967295, or ~ to draw one, got 'abc'",
+        ),
+        (
+            lambda o: o.update(manual_seed=-1),
+            "manual_seed must be a whole number from 0 to 4294967295, or ~ to draw one",
+        ),
+        (
+            lambda o: o.update(manual_seed=2**32),
+            "manual_seed must be a whole number from 0 to 4294967295, or ~ to draw",
+        ),
+        (lambda o: o["datasets"]["val"].update(manual_seed=-1), "datasets.val.manual_seed must be 0 or more, got -1"),
         (lambda o: o["datasets"]["train"].pop("name"), "datasets.train must have 'name'"),
         (
             lambda o: o["datasets"].update(test=o["datasets"]["val"]),
@@ -121,6 +160,58 @@ def test_everything_is_in_one_list(options: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["pretrain_network_g", "resume_state"])
+def test_file_that_holds_no_weights_is_named(options: dict[str, Any], tmp_path: Path, key: str) -> None:
+    options["path"][key] = str(tmp_path / "run.yml")
+    (problem,) = problems(options)
+    assert problem.startswith(f"path.{key}: cannot read {options['path'][key]!r}: it is none of: .pth/.pt of torch.sav")
+
+
+def test_weights_and_states_are_not_confused(options: dict[str, Any], tmp_path: Path) -> None:
+    state = {"epoch": 0, "iter": 1, "optimizers": [], "schedulers": []}
+    torch.save(state, tmp_path / "1.state")
+    weights = save_tiny_sparnet(tmp_path / "net.pth")
+    options["path"]["resume_state"] = str(tmp_path / "1.state")
+    check_run(options, TRAINING)
+    options["path"]["resume_state"] = str(weights)
+    assert problems(options)[0].startswith("path.resume_state: it must hold epoch, iter, optimizers, schedulers")
+    options["path"] |= {"resume_state": None, "pretrain_network_g": str(weights)}
+    check_run(options, TRAINING)
+    options["path"]["pretrain_network_g"] = str(tmp_path / "1.state")
+    assert "it holds no state dict" in problems(options)[0]
+
+
+def test_weights_of_another_network_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    options["path"]["pretrain_network_g"] = str(save_tiny_sparnet(tmp_path / "net.pth"))
+    options["network_g"] = {"type": "JASRNet"}
+    assert "these are weights of sparnet (SPARNet), not of JASRNet" in problems(options)[-1]
+
+
+@pytest.mark.parametrize(("launcher", "text"), [("pytorch", "2 x 2"), ("slurm", "2 x 2"), ("none", "1 x 4")])
+def test_batches_of_all_processes_or_gpus_must_be_filled(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, launcher: str, text: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "SLURM_PROCID": 0, "SLURM_NTASKS": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    start = Start(is_train=True, launcher=launcher)
+    options["num_gpu"] = "auto"
+    options["datasets"]["train"]["batch_size_per_gpu"] = 1
+    check_run(options, start)
+    options["datasets"]["train"]["batch_size_per_gpu"] = 2
+    (problem,) = problems(options, start)
+    assert f"for {text}. Set dataset_enlarge_ratio: 2, " in problem
+
+
+def test_rank_is_added_to_the_seed(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    options["manual_seed"] = 2**32 - 1
+    options["datasets"]["train"]["dataset_enlarge_ratio"] = 2
+    check_run(options, TRAINING)
+    (problem,) = problems(options, Start(is_train=True, launcher="pytorch"))
+    assert problem.startswith("manual_seed must be a whole number from 0 to 4294967294, ")
+
+
 def test_fid_needs_two_faces(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_check, "find_option_problems", lambda *_: [])  # inception's weights are not here
     options["datasets"]["val"]["dataroot_gt"] = str(write_faces(tmp_path / "one", 1))
@@ -136,6 +227,7 @@ def test_run_that_goes_on_needs_no_weights_of_its_start(options: dict[str, Any])
 def test_launcher_may_have_gpus_elsewhere(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     options["num_gpu"] = 8
+    options["datasets"]["train"]["dataset_enlarge_ratio"] = 8
     check_run(options, Start(is_train=True, launcher="slurm"))
     assert problems(options) == ["num_gpu must be at most the number of GPUs here, 2, got 8. Set num_gpu: auto"]
 

@@ -83,6 +83,24 @@ SAMPLE_DRAWS = Patch(
 )
 
 
+def find_too_few(images: int, ratio: float, ranks: int, batch: int) -> str | None:
+    """Say that a data set does not fill one batch on every process, and what would be enough; None if it does.
+
+    Args:
+        images: Of the data set, one or more.
+        ratio: ``dataset_enlarge_ratio``.
+        ranks: Processes.
+        batch: Images in the batch of one process.
+    """
+    if math.ceil(images * ratio / ranks) >= batch:  # as BasicSR's sampler counts
+        return None
+    return (
+        f"datasets.train must have enough images for one batch on every process, got {images} (times "
+        f"dataset_enlarge_ratio {ratio}) for {ranks} x {batch}. "
+        f"Set dataset_enlarge_ratio: {math.ceil(batch * ranks / images)}, or a smaller batch_size_per_gpu."
+    )
+
+
 def _last_to_the_end(
     build: Callable[..., Any], dataset: Any, dataset_opt: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
@@ -92,14 +110,10 @@ def _last_to_the_end(
     if "train" not in _options or not hasattr(sampler, "num_replicas"):
         return loader
     images, ratio = len(dataset), dataset_opt.get("dataset_enlarge_ratio", 1)
+    problem = find_too_few(images, ratio, sampler.num_replicas, loader.batch_size)
+    if problem:
+        raise ValueError(problem)
     together = dataset_opt["batch_size_per_gpu"] * sampler.num_replicas
-    if len(sampler) < loader.batch_size:
-        enough = math.ceil(loader.batch_size * sampler.num_replicas / images)
-        raise ValueError(
-            f"datasets.train must have enough images for one batch on every process, got {images} (times "
-            f"dataset_enlarge_ratio {ratio}) for {sampler.num_replicas} x {loader.batch_size}. "
-            f"Set dataset_enlarge_ratio: {enough}, or a smaller batch_size_per_gpu."
-        )
     total_iter = int(_options["train"]["total_iter"])
     sampler.last_epoch = math.ceil(total_iter / math.ceil(images * ratio / together))  # as BasicSR counts
     POSITION.last_epoch = sampler.last_epoch
