@@ -43,9 +43,11 @@ def load_option_file(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it is no YAML, has a tag that builds Python objects, or is no mapping; see ``load_yaml``.
+        ValueError: If it is a folder, no YAML, no mapping, or has a tag that builds Python objects; see ``load_yaml``.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"option file {path} must be a file, got a folder")
     if not path.is_file():
         raise FileNotFoundError(f"option file {path} does not exist. `facesr options list` shows the shipped ones")
     try:

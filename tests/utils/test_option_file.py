@@ -24,6 +24,11 @@ def test_load_names_a_missing_file(tmp_path: Path) -> None:
         load_option_file(tmp_path / "none.yml")
 
 
+def test_load_names_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^option file .* must be a file, got a folder$"):
+        load_option_file(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
