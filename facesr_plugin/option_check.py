@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Any
 
+from facesr_plugin.compat.process_group import find_dist_problems
 from facesr_plugin.metrics.building import build_metric
 from facesr_plugin.registry import MODEL_REGISTRY
 from facesr_plugin.utils.option_file import find_unknown_keys, nearest
@@ -23,10 +24,12 @@ _TEST_TOP = (*_TOP, "dist_params")
 _VAL = ("val_freq", "save_img", "suffix", "metrics", "pbar")
 _TRAIN_VAL = (*_VAL, "attention", "best", "tb_images")
 _LOGGER = ("print_freq", "save_checkpoint_freq", "keep_checkpoints", "use_tb_logger", "wandb")
+_WANDB = ("project", "resume_id")
 _PATH = ("resume_state", "ignore_resume_networks")
 _PATH_PREFIXES = ("pretrain_network_", "strict_load_", "param_key_")
 _NUMBERS = ("lr", "weight_decay", "total_iter", "warmup_iter", "ema_decay", "val_freq", "print_freq",
-            "save_checkpoint_freq", "loss_weight", "clip_grad_value", "clip_grad_norm")  # fmt: skip
+            "save_checkpoint_freq", "loss_weight", "clip_grad_value", "clip_grad_norm", "gamma", "eta_min")  # fmt: skip
+_FLAGS = (("", "find_unused_parameters"), ("logger", "use_tb_logger"), ("val", "save_img"), ("val", "pbar"))
 _REQUIRED = {
     "train": ("total_iter", "optim_g"),
     "logger": ("print_freq", "save_checkpoint_freq"),
@@ -80,19 +83,21 @@ def _find_wrong_content(options: dict[str, Any], is_train: bool, registries: dic
             lambda: _check_types(options, registries),
             lambda: find_model_problems(options, model) if is_train and "train" in options else (),
             lambda: _check_numbers(options, ""),
+            lambda: _check_flags(options),
         )
     )
 
 
 def find_misshapen(options: dict[str, Any]) -> list[str]:
     """Name what has to be a section and is none; nothing else can be checked then."""
-    tops = ("datasets", "path", "network_g", "train", "val", "logger")
+    tops = ("datasets", "path", "network_g", "train", "val", "logger", "dist_params")
     networks = (name for name, section in options.items() if str(name).startswith("network_") and section)
     found = {name: options[name] for name in (*tops, *networks) if name in options}
     found |= {f"datasets.{phase}": section for phase, section in _section(options, "datasets").items()}
     train = _section(options, "train").items()
     parts = ("optim_g", "optim_d", "scheduler")
     found |= {f"train.{key}": part for key, part in train if part and (key in parts or str(key).endswith("_opt"))}
+    found |= {"logger.wandb": wandb} if (wandb := _section(options, "logger").get("wandb")) else {}
     metrics = _section(options, "val").get("metrics") or {}
     parts = metrics.items() if isinstance(metrics, dict) else [("", metrics)]
     found |= {f"val.metrics.{name}".rstrip("."): section for name, section in parts if section is not None}
@@ -160,6 +165,8 @@ def _check_known(options: dict[str, Any], is_train: bool, model: Any) -> Iterato
     val = _TRAIN_VAL if is_train else _VAL
     yield from find_unknown_keys(_section(options, "val"), [*val, *model.val_keys], "val")
     yield from find_unknown_keys(_section(options, "logger"), _LOGGER, "logger")
+    yield from find_unknown_keys(_section(_section(options, "logger"), "wandb"), _WANDB, "logger.wandb")
+    yield from find_dist_problems(_section(options, "dist_params"))
     networks = [str(key).removeprefix("network_") for key in options if str(key).startswith("network_")]
     own = [prefix + network for prefix in _PATH_PREFIXES for network in networks]
     parts = model.path_keys if is_train else ()
@@ -227,13 +234,23 @@ def _check_type(name: Any, registry: Any, where: str) -> Iterator[str]:
 
 
 def _check_numbers(section: Any, where: str) -> Iterator[str]:
-    """Numbers that YAML reads as text, such as ``2e-4``."""
+    """Numbers that YAML 1.1 reads as text, such as ``2e-4`` and ``5.0e3``."""
     if isinstance(section, dict):
         for key, value in section.items():
             place = f"{where}.{key}" if where else str(key)
             if key in _NUMBERS and isinstance(value, (str, bool)):
-                yield f"{place} must be a number, got {value!r}. YAML needs a point or a tag: 2.0e-4 or !!float 2e-4"
+                yield (
+                    f"{place} must be a number, got {value!r}. YAML needs a point and a sign in it, 2.0e-4 or 5.0e+3, "
+                    "or a tag: !!float 2e-4"
+                )
             yield from _check_numbers(value, place)
+
+
+def _check_flags(options: dict[str, Any]) -> Iterator[str]:
+    for section, key in _FLAGS:
+        value = (_section(options, section) if section else options).get(key)
+        if not isinstance(value, bool | None):
+            yield f"{section}.{key} must be true or false, got {value!r}".lstrip(".")
 
 
 def _section(options: dict[str, Any], name: str) -> dict[str, Any]:

@@ -126,8 +126,7 @@ def _find_missing_gpus(options: dict[str, Any], start: Start) -> Iterator[str]:
 def _find_missing_libraries(options: dict[str, Any]) -> Iterator[str]:
     """What BasicSR would import for its loggers, after it has made its folders."""
     logger = options.get("logger") or {}
-    wandb = logger.get("wandb")
-    project = wandb.get("project") if isinstance(wandb, dict) else wandb
+    project = (logger.get("wandb") or {}).get("project")
     for key, name, wanted in (
         ("use_tb_logger", "tensorboard", logger.get("use_tb_logger")),
         ("wandb", "wandb", project),

@@ -10,6 +10,7 @@ from basicsr.utils import registry
 
 from facesr_plugin.option_check import _LOSS_WEIGHTS, find_option_problems, refuse
 from facesr_plugin.utils.option_file import load_option_file, shipped_options
+from facesr_plugin.utils.safe_yaml import load_yaml
 
 REGISTRIES = {kind: getattr(registry, f"{kind.upper()}_REGISTRY") for kind in ("dataset", "loss", "metric", "model")}
 
@@ -222,3 +223,42 @@ def test_what_is_no_section_is_named_before_the_model_looks_at_it(
     options[section][key] = value
     with pytest.raises(ValueError, match=f"{where} must be a section of keys, got "):
         check(options)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("dist_params", {"timeout": 600}, "dist_params has no option 'timeout', did you mean 'timeout_s'?"),
+        ("dist_params", {"timeout_s": -5}, "dist_params.timeout_s must be a number of seconds above 0, got -5"),
+        ("dist_params", {"port": "abc"}, "dist_params.port must be a whole number from 1 to 65535, got 'abc'"),
+        ("dist_params", {"port": 65536}, "dist_params.port must be a whole number from 1 to 65535, got 65536"),
+        ("dist_params", {"backend": 1}, "dist_params.backend must be a name such as nccl or gloo, got 1"),
+        ("dist_params", None, "dist_params must be a section of keys, got None"),
+        ("find_unused_parameters", "abc", "find_unused_parameters must be true or false, got 'abc'"),
+        ("logger.use_tb_logger", "abc", "logger.use_tb_logger must be true or false, got 'abc'"),
+        ("logger.wandb", "faces", "logger.wandb must be a section of keys, got 'faces'"),
+        ("logger.wandb", {"projct": "faces"}, "logger.wandb has no option 'projct', did you mean 'project'?"),
+        ("val.save_img", 3, "val.save_img must be true or false, got 3"),
+        (
+            "logger.save_checkpoint_freq",
+            "5.0e3",
+            "logger.save_checkpoint_freq must be a number, got '5.0e3'. YAML needs a point and a sign in it, 2.0e-4 or "
+            "5.0e+3, or a tag: !!float 2e-4",
+        ),
+        ("train.scheduler.gamma", "5e-1", "train.scheduler.gamma must be a number, got '5e-1'."),
+    ],
+)
+def test_value_that_would_fail_later_is_named(where: str, value: Any, message: str) -> None:
+    options = load_option_file(shipped_options()["sparnet"])
+    options["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [10], "gamma": 0.5}
+    *parents, last = where.split(".")
+    section = options
+    for name in parents:
+        section = section[name]
+    section[last] = value
+    (problem,) = find_option_problems(options, True, REGISTRIES)
+    assert problem.startswith(message)
+
+
+def test_yaml_reads_the_numbers_that_the_message_names() -> None:
+    assert load_yaml("[2.0e-4, 5.0e+3, !!float 2e-4, 2e-4, 5.0e3]") == [2e-4, 5e3, 2e-4, "2e-4", "5.0e3"]

@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from facesr_plugin.compat.patch import Patch, names_in, rebind
-from facesr_plugin.utils.option_file import load_option_file
+from facesr_plugin.utils.option_file import find_unknown_keys, load_option_file
 
 _TIMEOUT_S = 1800
+_PARAMS = ("backend", "port", "timeout_s")
+_LARGEST_PORT = 65535
 _LINGER_S = 5  # longer than torchrun takes to notice the rank that failed first
 
 
@@ -24,6 +26,22 @@ def _dist_util() -> Any:
     import basicsr.utils.dist_util as dist_util
 
     return dist_util
+
+
+def find_dist_problems(params: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the section ``dist_params`` of an option file."""
+    yield from find_unknown_keys(params, _PARAMS, "dist_params")
+    backend, port = params.get("backend"), params.get("port")
+    if not isinstance(backend, str | None):
+        yield f"dist_params.backend must be a name such as nccl or gloo, got {backend!r}"
+    if port is not None and (type(port) is not int or not 0 < port <= _LARGEST_PORT):
+        yield f"dist_params.port must be a whole number from 1 to {_LARGEST_PORT}, got {port!r}"
+    yield from _find_wrong_timeout(params.get("timeout_s", _TIMEOUT_S))
+
+
+def _find_wrong_timeout(timeout_s: Any) -> Iterator[str]:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < float("inf"):
+        yield f"dist_params.timeout_s must be a number of seconds above 0, got {timeout_s!r}"
 
 
 def start_group(local_rank: int, backend: str = "nccl", timeout_s: float = _TIMEOUT_S) -> None:
@@ -40,8 +58,8 @@ def start_group(local_rank: int, backend: str = "nccl", timeout_s: float = _TIME
     import torch
     import torch.distributed as dist
 
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < float("inf"):
-        raise ValueError(f"dist_params.timeout_s must be a number of seconds above 0, got {timeout_s!r}")
+    for problem in _find_wrong_timeout(timeout_s):
+        raise ValueError(problem)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and local_rank >= gpus:
         raise ValueError(

@@ -89,5 +89,7 @@ def _convert_plain(value: Any, kind: type, where: str) -> Any:
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if kind is float and isinstance(value, str) else ""
+    hint = (
+        " (YAML reads 1e-4 and 1.0e4 as text: write 1.0e-4, 1.0e+4)" if kind is float and isinstance(value, str) else ""
+    )
     raise OptionTypeError(f"{where} must be {kind.__name__}, got {value!r}{hint}")

@@ -55,7 +55,7 @@ def test_parse_section_names_a_missing_key():
         ("path", None, "here.path must be str, got None"),
         ("size", 1.5, "here.size must be int, got 1.5"),
         ("size", True, "here.size must be int, got True"),
-        ("rate", "1e-4", r"here.rate must be float, got '1e-4' \(YAML reads 1e-4 as text: write 1.0e-4\)"),
+        ("rate", "1e-4", r"here.rate must be float, got '1e-4' \(YAML reads 1e-4 and 1.0e4 as text: write 1.0e-4, "),
         ("rate", True, "here.rate must be float, got True"),
         ("on", 1, "here.on must be bool, got 1"),
         ("pair", [1.0], "here.pair must be a list of 2, got"),
