@@ -34,6 +34,7 @@ def fused(name: str, **train: Any) -> dict[str, Any]:
 def test_bfloat16_gradients_point_where_those_of_float32_do_and_all_else_stays_float32(
     tmp_path: Path, name: str
 ) -> None:
+    torch.manual_seed(0)
     system = SYSTEMS[name]
     models = [system.build(tmp_path, amp=amp, ema_decay=0.9) for amp in (None, "bf16")]
     nets = [net for net in ("net_g", "net_d") if hasattr(models[0], net)]
