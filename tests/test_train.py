@@ -43,6 +43,18 @@ def test_train_runs_and_puts_everything_below_the_current_folder(options: Path, 
     assert sys.argv == before
 
 
+def test_train_that_goes_on_with_fewer_iterations_than_it_has_is_refused(
+    options: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["train", "-opt", "run.yml", "--set", "val.val_freq=100"]) == 0
+    assert " @ 2 iter\n" in next((tmp_path / "experiments" / "run").glob("*.log")).read_text()
+    assert cli.main(["train", "-opt", "run.yml", "--set", "train.total_iter=1", "--auto-resume"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(
+        "error: train.total_iter must be at least the iterations that the training state has, 2, got"
+    )
+
+
 def test_train_twice_in_one_process_leaves_signals_and_folder_free(options: Path, tmp_path: Path) -> None:
     handlers = [signal.getsignal(signum) for signum in SIGNALS]
     for _ in range(2):

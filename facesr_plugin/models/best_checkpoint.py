@@ -64,12 +64,11 @@ class BestCheckpoint:
             dataset: Name of the data set that was measured.
             value: Of the metric.
             better: ``higher`` or ``lower``.
-            iteration: Of the training; after its end BasicSR counts on, without effect here.
+            iteration: Of the training.
         """
         self._dataset = self._dataset or dataset
         if dataset != self._dataset or not self._beats(model, value, better):
             return
-        iteration = min(iteration, int(model.opt["train"].get("total_iter", iteration)))
         self._record = {"metric": self._metric, "dataset": dataset, "value": value, "iter": iteration}
         average = {"params_ema": model.net_g_ema} if hasattr(model, "net_g_ema") else {}
         nets = {"params": model.net_g, **average}

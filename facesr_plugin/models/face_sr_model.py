@@ -151,6 +151,24 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
         """Build an optimiser by name (BasicSR 1.4.2 knows only Adam)."""
         return build_optimizer(optim_type, params, lr, **settings)
 
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Continue from a state; see ``CheckpointFiles``.
+
+        Raises:
+            ValueError: If it has more iterations than the training is to have, or does not fit.
+        """
+        done, total = resume_state["iter"], self._total_iter
+        if done > total:
+            raise ValueError(
+                f"train.total_iter must be at least the iterations that the training state has, {done}, got {total}: "
+                "nothing is left to do. Raise it, or take the networks that are there."
+            )
+        super().resume_training(resume_state)
+
+    @property
+    def _total_iter(self) -> int:
+        return int(self.opt["train"]["total_iter"])
+
     # One iteration
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -244,9 +262,19 @@ class FaceSRModel(DistributedNetworks, GradientSteps, CheckpointFiles, SRModel):
     dist_validation = nondist_validation
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate on all ranks; a state saved in this iteration is written again, with the best metric of now."""
+        """Validate on all ranks; a state saved in this iteration is written again, with the best metric of now.
+
+        BasicSR's loop counts on after its end: the last validation is that of the last iteration.
+        """
+        if self.is_train:
+            current_iter = min(current_iter, self._total_iter)
         super().validation(dataloader, current_iter, tb_logger, save_img)
         self.save_metrics(current_iter)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all iterations are done and the latest networks saved: what comes is the last validation."""
+        return self._saved is not None and self._saved[1] == -1
 
     def is_comparable(self, iteration: int) -> bool:
         """Whether metrics of that iteration of the training can be compared with those of now."""

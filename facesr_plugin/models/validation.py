@@ -127,8 +127,8 @@ class Validation:
             tally.add(self._ranks.number(number), {name: faces.arrays() for name, faces in results.items()})
             if save_img:
                 _save(model, results[""], data["lq_path"], dataset, current_iter)
-            if STOP.pending and self._ranks.count == 1:  # several save together, after the validation
-                keep(model, current_iter)  # a scheduler may not wait for its end
+            if STOP.pending and self._ranks.count == 1 and not model.has_ended:  # a scheduler may not wait for its end
+                keep(model, current_iter)  # several ranks save together, after the validation
         return tally
 
     def _report(self, model: Any, values: Mapping[str, Value], dataset: str, current_iter: int | str) -> None:

@@ -54,7 +54,7 @@ def summarise(opt: Mapping[str, Any], model: Any, ending: Ending, tb_folder: str
     rows = {
         "networks": _files(opt["path"]["models"], "net_*.pth"),
         "states": _files(opt["path"]["training_states"], "*.state"),
-        "best": "; ".join(_best(model, ending.total)),
+        "best": "; ".join(_best(model)),
         "log": ", ".join(_log_files()),
         "TensorBoard": f"tensorboard --logdir {shlex.quote(tb_folder)}" if tb_folder else "",
         "faults": _files(Path(opt["path"]["experiments_root"]) / FAULTS, "*"),
@@ -79,12 +79,10 @@ def _files(folder: str | os.PathLike, pattern: str) -> str:
     return "" if newest is None else f"{newest.parent} (newest: {newest.name})"
 
 
-def _best(model: Any, total: int) -> Iterator[str]:
+def _best(model: Any) -> Iterator[str]:
     for dataset, metrics in model.best_metric_results.items():
         known = {name: entry for name, entry in metrics.items() if entry["iter"] >= 0}
-        values = (  # BasicSR counts on after the last iteration
-            f"{name} {format_number(entry['val'])} at {min(entry['iter'], total):,}" for name, entry in known.items()
-        )
+        values = (f"{name} {format_number(entry['val'])} at {entry['iter']:,}" for name, entry in known.items())
         if known:
             yield f"{dataset}: {', '.join(values)}"
 

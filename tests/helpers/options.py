@@ -31,6 +31,7 @@ def model_options(folder: Path, **train: Any) -> dict[str, Any]:
         "network_g": dict(TINY_SPARNET),
         "path": {"models": str(folder / "models"), "training_states": str(folder / "states")},
         "train": {
+            "total_iter": 100,
             "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]},
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
             **train,

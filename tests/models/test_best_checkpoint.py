@@ -14,8 +14,7 @@ VAL = {"metrics": {"psnr": {"type": "calculate_psnr"}, "nme": {"type": "calculat
 class Model:
     """Notes what is to be saved; its stages have ten iterations."""
 
-    def __init__(self, total_iter: int = 100) -> None:
-        self.opt = {"train": {"total_iter": total_iter}}
+    def __init__(self) -> None:
         self.net_g, self.now = "weights", 1
         self.saved: list[dict[str, Any]] = []
 
@@ -60,10 +59,6 @@ def test_first_data_set_counts() -> None:
 
 def test_values_that_cannot_be_compared_begin_anew() -> None:
     assert run(BestCheckpoint(VAL), Model(), {8: 30.0, 9: 20.0, 11: 21.0, 12: 20.0}) == [8, 11]
-
-
-def test_iteration_is_one_of_the_training() -> None:
-    assert run(BestCheckpoint(VAL), Model(total_iter=4), {6: 20.0}) == [4]
 
 
 @pytest.mark.parametrize("name", ["ssim", "off", None])

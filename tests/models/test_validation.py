@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -310,6 +311,40 @@ def test_run_that_starts_again_forgets_the_best_weights(tmp_path: Path) -> None:
     validate_error(build_with_best(tmp_path), 10, 1.0)
     path = validate_error(build_with_best(tmp_path), 5, 2.0)
     assert read_checkpoint(path)["facesr"]["best"]["iter"] == 5
+
+
+def test_validation_after_the_end_is_that_of_the_last_iteration(tmp_path: Path) -> None:
+    model, board = build(tmp_path, METRICS), Mock()
+    model.opt["train"]["total_iter"] = 9
+    model.validation(DataLoader(Faces(), 5), 11, board, save_img=True)
+    assert {call.args[2] for call in board.add_scalar.call_args_list} == {9}
+    assert {entry["iter"] for entry in model.best_metric_results["faces"].values()} == {9}
+    assert (tmp_path / "pictures/000/000_9.png").is_file()
+
+
+def test_state_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    model = build(tmp_path, None)
+    model.opt["train"]["total_iter"] = 9
+    for iteration in (9, 10):
+        model.save(0, iteration)
+    model.resume_training(read_checkpoint(tmp_path / "states" / "9.state"))
+    with pytest.raises(
+        ValueError, match="^train.total_iter must be at least the iterations .* has, 10, got 9: nothing"
+    ):
+        model.resume_training(read_checkpoint(tmp_path / "states" / "10.state"))
+
+
+def test_signal_in_the_last_validation_saves_nothing(tmp_path: Path) -> None:
+    model = build(tmp_path, METRICS, logger={"save_checkpoint_freq": 7})
+    STOP.begin()
+    try:
+        model.update_learning_rate(2)
+        model.save(-1, -1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert set(validate(model, iteration=101)) == {"psnr", "ssim"}
+        assert not (tmp_path / "states").exists()
+    finally:
+        STOP.end()
 
 
 def test_signal_in_a_validation_saves_the_iteration_and_lets_it_finish(tmp_path: Path) -> None:

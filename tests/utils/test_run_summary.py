@@ -12,7 +12,7 @@ import pytest
 from facesr_plugin.utils.option_file import load_option_file, shipped_options
 from facesr_plugin.utils.run_summary import Ending, how_to_continue, how_to_test, summarise
 
-BEST = {"psnr": {"better": "higher", "val": 27.314, "iter": 11}, "lpips": {"better": "lower", "val": 1e9, "iter": -1}}
+BEST = {"psnr": {"better": "higher", "val": 27.314, "iter": 10}, "lpips": {"better": "lower", "val": 1e9, "iter": -1}}
 MODEL = SimpleNamespace(best_metric_results={"CelebA_val": BEST}, card=SimpleNamespace(arch="SPARNet"))
 
 
