@@ -75,12 +75,10 @@ def stop(model: Any, done: int, signum: int) -> None:
 
 
 def keep(model: Any, done: int) -> None:
-    """Save networks and state of an iteration, unless that is done or there are no more to come."""
-    just_saved = done in (STOP.first, STOP.saved) or done % model.opt["logger"]["save_checkpoint_freq"] == 0
-    if just_saved or done > int(model.opt["train"]["total_iter"]):
-        return
-    model.save(POSITION.epoch or 0, done)
-    STOP.saved = done
+    """Save networks and state of an iteration, unless that is done."""
+    if done not in (STOP.first, STOP.saved) and done % model.opt["logger"]["save_checkpoint_freq"]:
+        model.save(POSITION.epoch or 0, done)
+        STOP.saved = done
 
 
 def _guard_workers() -> None:
