@@ -12,10 +12,12 @@ import pytest
 
 from facesr_plugin.models.option_problems import find_model_problems
 from facesr_plugin.registry import MODEL_REGISTRY
+from helpers.tiny_systems import FUSED_ON_CPU
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "benchmark"
 TINY = ["min_ch=4", "max_ch=8", "in_size=32", "out_size=32", "min_feat_size=16", "res_depth=0", "bottleneck_size=16"]
 SMALL = ["--size", "32", "--rounds", "1", *(word for value in TINY for word in ("--set", f"network_g.{value}"))]
+needs_fused_cpu = pytest.mark.skipif(not FUSED_ON_CPU, reason="fused optimisers on the CPU came with 2.4")
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
         del sys.modules[name]
 
 
+@needs_fused_cpu
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("system", ["SPARNet", "SPARNetHD", "DIC", "DICGAN", "JASRNet", "Progressive"])
 def test_settings_of_every_system_fit_its_options(
@@ -42,6 +45,7 @@ def test_settings_of_every_system_fit_its_options(
         assert not find_model_problems(options, MODEL_REGISTRY.get(options["model_type"]))
 
 
+@needs_fused_cpu
 def test_every_option_can_be_measured_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     training = scripts["training"]
     settings = training.changes_of("SPARNet", "cpu", [*training.ALONE])
