@@ -36,13 +36,17 @@ class OptionRates:
     def apply(self) -> list[str]:
         """Take to what the file says now; return what was changed: options with their new and old values.
 
-        The rate becomes that which the file's schedule has at this iteration, counted from the first.
+        The rate becomes that which the file's schedule has at this iteration, counted from the first, without warm-up.
         """
-        changes = dict.fromkeys((*self._change_schedules(), *self._change_groups()))
-        if any(".lr " in change or ".scheduler." in change for change in changes):
+        schedules, groups = list(self._change_schedules()), list(self._change_groups())
+        if schedules or self._have_other_rates():
             for number, optimizer in enumerate(self._optimizers):
                 self._set_rates(number, optimizer)
-        return list(changes)
+        return list(dict.fromkeys((*schedules, *groups)))
+
+    def _have_other_rates(self) -> bool:
+        found = [_settings_of(group)["lr"] for optimizer in self._optimizers for group in optimizer.param_groups]
+        return found != [wanted["lr"] for groups in self._groups for wanted in groups]
 
     def _change_schedules(self) -> Iterator[str]:
         for scheduler, wanted in zip(self._schedulers, self._schedules, strict=True):
